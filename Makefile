@@ -1,0 +1,67 @@
+# `make` alone lists the targets. Each sets up on its own what it needs: a virtual environment in
+# .venv, which lasts until a pyproject.toml changes.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+CONFIG := $(wildcard pyproject.toml packages/*/pyproject.toml)
+PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))
+ARGS ?=
+
+.PHONY: help demo test check docs bench dist clean
+
+help:
+	@echo 'make demo    run docs/examples/inventory.py (ARGS="target ..." for its arguments)'
+	@echo 'make test    run all tests (ARGS="-k word ..." for pytest)'
+	@echo 'make check   lint, formatting, types, import rules, size table'
+	@echo 'make docs    build the documentation into docs/_build'
+	@echo 'make bench   run the benchmarks'
+	@echo 'make dist    build every wheel and sdist into dist'
+	@echo 'make clean   remove what the other targets made'
+
+demo: $(VENV)/installed
+	@$(BIN)/python docs/examples/inventory.py $(ARGS)
+
+test: $(VENV)/installed-test
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/installed-lint
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/import_rules
+	$(BIN)/python tests/size_table.py
+
+docs: $(VENV)/installed-docs
+	$(BIN)/python -m sphinx -n -W --keep-going -q docs docs/_build
+	@echo 'docs/_build/index.html'
+
+bench: $(VENV)/installed-test
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+dist: $(VENV)/installed-test
+	@$(BIN)/python -m tests.packaging.build dist
+
+clean:
+	rm -rf $(VENV) dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+
+# The distributions are installed editable for their metadata (versions, entry points). They share
+# one import package, so the mitogen.pth that each of them writes replaces the last one's: a .pth of
+# our own lists all source folders, and no edit needs another install. pip 25.1 is the first that
+# knows dependency groups, which the rule below asks it for.
+$(VENV)/installed: $(CONFIG)
+	@echo 'setting up $(VENV) ...'
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PIP) install 'pip>=25.1' 'flit_core>=4,<5'
+	@$(PIP) install --no-build-isolation \
+	    $(foreach package,$(PACKAGES),-e './$(package)$(if $(filter packages/mitogen,$(package)),[all])')
+	@printf '%s\n' $(foreach package,$(PACKAGES),'$(CURDIR)/$(package)/src') \
+	    > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/mitogen-workspace.pth"
+	@touch $@
+
+# What a dependency group of pyproject.toml adds.
+$(VENV)/installed-%: $(VENV)/installed
+	@echo 'adding to $(VENV): $* ...'
+	@$(PIP) install --group $*
+	@touch $@

@@ -1,0 +1,34 @@
+"""Sphinx configuration. Builds from the sources; no distribution needs to be installed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(path) for path in sorted((ROOT / "packages").glob("*/src"))]
+
+# All distributions have the core's version.
+release = version = importlib.import_module("mitogen").__version__
+
+project = "mitogen"
+author = "The mitogen authors"
+copyright = "2026, " + author
+extensions = ["sphinx.ext.autodoc"]
+exclude_patterns = ["_build", "examples"]
+html_theme = "furo"
+# Single backticks are code, as in the docstrings; what shall be a link says so (:class:`...`).
+default_role = "code"
+
+nitpicky = True
+# The standard library has its own documentation, which is not linked: builds must work offline.
+nitpick_ignore_regex = [
+    (r"py:.*", r"(%s)(\..*)?" % "|".join(sorted(sys.stdlib_module_names))),
+    # Type variables, which are private to their modules.
+    (r"py:.*", r"(.*\.)?([A-Z]|P\.args|P\.kwargs)"),
+]
+
+autodoc_member_order = "bysource"
+# Attributes documented with `#:` keep their value out of the page: most are internal numbers.
+autodoc_default_options = {"no-value": True}

@@ -1,0 +1,315 @@
+"""The I/O thread of a process: `Broker`.
+
+Owns the loop that waits for descriptors, timers and deferred calls, and the order in which everything
+ends. One broker serves any number of routers. What runs on the broker thread must not block.
+
+Other threads hand work over with `defer`. They write to the waker pipe only while the loop sleeps: the
+loop raises `_sleeping` before it looks at the queue a last time, and `defer` appends before it looks at
+`_sleeping`, so one of the two always sees the other.
+
+Ends: `shutdown` may be called by any thread. The loop then fires `shutdown`, tells every stream, keeps
+running until the streams are gone or `shutdown_timeout` passed, disconnects what is left, fires `exit`,
+and closes its descriptors.
+
+A process that forks while it has brokers must not use them in the fork: both processes would read from
+the same sockets. After `os.fork()` the child's copies are closed and every use raises an error that says
+so; the parent does not notice.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock, get_ident, start_new_thread
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from mitogen.core import latch, logs
+from mitogen.core.errors import ChannelError
+from mitogen.core.latch import Latch
+from mitogen.core.poller import make_poller
+from mitogen.core.signals import fire
+from mitogen.core.timers import TimerList
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from mitogen.core.stream import BasicStream
+    from mitogen.core.timers import Timer
+
+FORKED = (
+    "this process was forked from one that uses mitogen: its connections belong to the parent process."
+    " Start contexts after forking, from a new Broker and Router, or use Router.fork()"
+)
+
+#: Brokers whose loop runs, in this process.
+_running: list[Broker] = []
+
+
+class Broker:
+    """Multiplex all I/O and timers of a process on one thread, which starts at once."""
+
+    #: Seconds that streams get to end by themselves during `shutdown`.
+    shutdown_timeout = 3.0
+
+    def __init__(self) -> None:
+        #: Why no more work is taken, or None.
+        self.dead_reason: str | None = None
+        self.poller = make_poller()
+        self.timers = TimerList()
+        #: Everything that gets `on_shutdown`, in order of registration.
+        self.streams: dict[BasicStream, None] = {}
+        self._deferred: deque[Callable[[], object]] = deque()
+        self._sleeping = False
+        self._shutting_down = False
+        #: The loop ran the last deferred calls that it knew of.
+        self._drained = False
+        self._deadline: float | None = None
+        self._waker = os.pipe()
+        for fd in self._waker:
+            os.set_blocking(fd, False)
+        self.poller.start_receive(self._waker[0], self._on_waker)
+        #: Held until the loop has ended; `join` waits for it.
+        self._ended = allocate_lock()
+        self._ended.acquire()
+        self._thread_id = 0
+        _running.append(self)
+        self._start_thread()
+
+    def _start_thread(self) -> None:
+        start_new_thread(self._broker_main, ())
+
+    # -- Handing over work; any thread ---------------------------------------------------------
+
+    def defer(self, func: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Call ``func(*args, **kwargs)`` on the broker thread; at once if this is it.
+
+        :raises ChannelError: the broker has ended, or belongs to the process this one was forked from.
+        """
+        if get_ident() == self._thread_id:
+            func(*args, **kwargs)
+            return
+        if self.dead_reason:
+            raise ChannelError("%s", self.dead_reason)
+        self._deferred.append(lambda: func(*args, **kwargs))
+        self._wake()
+        if self._drained:
+            # It ended in between, and may have drained the queue before this call came into it.
+            self._run_deferred()
+
+    def defer_sync(self, func: Callable[[], Any], timeout: float | None = None) -> Any:
+        """Call `func()` on the broker thread, and return its result or raise what it raised.
+
+        :param timeout: seconds to wait at most.
+        :raises TimeoutError: the time passed; the call may still be made.
+        :raises ChannelError: the broker has ended.
+        """
+        if get_ident() == self._thread_id:
+            return func()
+        done = Latch()
+
+        def call() -> None:
+            try:
+                done.put((func(), None))
+            except BaseException as e:
+                done.put((None, e))
+
+        self.defer(call)
+        result, error = done.get(timeout)
+        if error is not None:
+            raise error
+        return result
+
+    def _wake(self) -> None:
+        if self._sleeping:
+            self._sleeping = False
+            try:
+                os.write(self._waker[1], b"\0")
+            except OSError:
+                # Full: there are wake-ups enough. Closed: the loop has just ended, and the last
+                # thing it does is to drain the queue.
+                pass
+
+    def call_later(self, seconds: float, func: Callable[[], object]) -> Timer:
+        """Have `func()` called on the broker thread in `seconds`. Broker thread only.
+
+        :returns: a timer, for `cancel()`.
+        """
+        return self.timers.schedule(monotonic() + seconds, func)
+
+    def assert_thread(self) -> None:
+        """Raise AssertionError unless this is the broker thread."""
+        assert get_ident() == self._thread_id, "for the broker thread only"
+
+    # -- Streams -------------------------------------------------------------------------------
+
+    def start_receive(self, stream: BasicStream) -> None:
+        """Call ``stream.on_receive(broker)`` when its receive side is readable. Any thread."""
+        self.defer(self._start_receive, stream)
+
+    def _start_receive(self, stream: BasicStream) -> None:
+        side = stream.receive_side
+        if side is not None and not side.closed:
+            self.poller.start_receive(side.fd, lambda: self._call(stream, stream.on_receive))
+            self.streams[stream] = None
+
+    def stop_receive(self, stream: BasicStream) -> None:
+        """Undo `start_receive`. Any thread."""
+        self.defer(self._stop_receive, stream)
+
+    def _stop_receive(self, stream: BasicStream) -> None:
+        if stream.receive_side is not None:
+            self.poller.stop_receive(stream.receive_side.fd)
+
+    def _start_transmit(self, stream: BasicStream) -> None:
+        """Call ``stream.on_transmit(broker)`` when its transmit side is writable. Broker thread only."""
+        side = stream.transmit_side
+        if side is not None and not side.closed:
+            self.poller.start_transmit(side.fd, lambda: self._call(stream, stream.on_transmit))
+
+    def _stop_transmit(self, stream: BasicStream) -> None:
+        if stream.transmit_side is not None:
+            self.poller.stop_transmit(stream.transmit_side.fd)
+
+    def stop_transmit(self, stream: BasicStream) -> None:
+        """Undo `_start_transmit`. Any thread."""
+        self.defer(self._stop_transmit, stream)
+
+    def forget(self, stream: BasicStream) -> None:
+        """Watch `stream` no longer, so that its descriptors can be closed. Broker thread only."""
+        self._stop_receive(stream)
+        self._stop_transmit(stream)
+        self.streams.pop(stream, None)
+
+    def keep_alive(self) -> bool:
+        """Return True while something must end by itself before the loop may."""
+        return any(stream.keep_alive for stream in self.streams)
+
+    def _call(self, stream: BasicStream, method: Callable[[Broker], None]) -> None:
+        try:
+            method(self)
+        except Exception:
+            logs.log_exception("%r failed and was disconnected", stream)
+            stream.on_disconnect(self)
+
+    # -- The loop ------------------------------------------------------------------------------
+
+    def _on_waker(self) -> None:
+        try:
+            os.read(self._waker[0], 512)
+        except BlockingIOError:
+            pass
+
+    def _run_deferred(self) -> None:
+        while self._deferred:
+            try:
+                func = self._deferred.popleft()
+            except IndexError:
+                return  # Another thread drains as well, once the loop has ended.
+            try:
+                func()
+            except Exception:
+                logs.log_exception("a call deferred to the broker thread failed")
+
+    def _loop_once(self) -> None:
+        due = self.timers.next_due()
+        if self._deadline is not None and (due is None or due > self._deadline):
+            due = self._deadline
+        timeout = None if due is None else max(0.0, due - monotonic())
+        self._sleeping = True
+        if self._deferred:
+            timeout = 0.0
+        ready = self.poller.poll(timeout)
+        self._sleeping = False
+        for callback in ready:
+            callback()
+        if due is not None:
+            for timer in self.timers.take_due(monotonic()):
+                if timer.active:
+                    timer.active = False
+                    try:
+                        timer.func()
+                    except Exception:
+                        logs.log_exception("a timer failed")
+        # Last, so that what a deferred call changes is seen before the next sleep.
+        self._run_deferred()
+
+    def _broker_main(self) -> None:
+        """Handle events until `shutdown`, then end everything. The body of the thread."""
+        self._thread_id = get_ident()
+        try:
+            while not self._shutting_down:
+                self._loop_once()
+            fire(self, "shutdown")
+            for stream in list(self.streams):
+                self._call(stream, stream.on_shutdown)
+            self._deadline = monotonic() + self.shutdown_timeout
+            while self.keep_alive() and monotonic() < self._deadline:
+                self._loop_once()
+        except BaseException:
+            logs.log_exception("the broker thread failed; its connections are closed")
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        for stream in list(self.streams):
+            try:
+                stream.on_disconnect(self)
+            except Exception:
+                logs.log_exception("%r failed while it was disconnected", stream)
+        fire(self, "exit")
+        self.dead_reason = "the broker has shut down: create a new Broker and Router to go on"
+        self._drained = True
+        self._run_deferred()
+        self._close_fds()
+        self._ended.release()
+
+    def _close_fds(self) -> None:
+        self.poller.close()
+        for fd in self._waker:
+            os.close(fd)
+        if self in _running:
+            _running.remove(self)
+        if not _running:
+            latch.close_idle_pipes()
+
+    # -- Ends; any thread ----------------------------------------------------------------------
+
+    def shutdown(self) -> None:
+        """Ask the loop to end all streams and stop; returns at once. Idempotent."""
+        if self.dead_reason or self._shutting_down:
+            return
+
+        def begin() -> None:
+            if not self._shutting_down:
+                fire(self, "before_shutdown")
+                self._shutting_down = True
+
+        try:
+            self.defer(begin)
+        except ChannelError:
+            pass  # It ended between the check and the call.
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the loop has ended, at most `timeout` seconds."""
+        if self.dead_reason is FORKED:
+            return
+        if self._ended.acquire(True, -1 if timeout is None else timeout):
+            self._ended.release()
+
+    def _forked(self) -> None:
+        self.dead_reason = FORKED
+        self._shutting_down = True
+        for stream in list(self.streams):
+            stream.on_fork()
+        self._close_fds()
+
+
+def _after_fork_in_child() -> None:
+    for broker in _running[:]:
+        broker._forked()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,220 @@
+"""Calls made by other contexts: `Dispatcher`, which runs them in the main thread, in order.
+
+The data of a CALL_FUNCTION message is ``(chain_id, module, class or None, function, args, kwargs)``. The
+broker thread queues it, the main thread runs it and sends the reply. Whatever a call does (raise, exit,
+return what can't be sent) becomes that call's error, and the next call finds the context unharmed.
+
+Interrupting: a caller whose time-out passed sends CANCEL_CALL with its reply handle. The broker thread
+then signals the main thread, and the signal's handler raises `CallInterrupted` out of whatever the call
+is doing; a signal is what also ends sleeps and reads. The handler looks again whether that call is still
+the current one, because signals are handled late: it must not hit the next call.
+
+After a call in a chain failed, later calls of that chain fail with the same error and are not run: that
+lets a caller send a whole sequence without waiting for each answer.
+"""
+
+from __future__ import annotations
+
+# The C module alone: `signal` imports `enum` for the names of constants.
+import _signal  # type: ignore[import-not-found]
+import sys
+from _thread import get_ident
+from typing import TYPE_CHECKING
+
+from mitogen.core import handles, logs, serialization
+from mitogen.core.errors import CallError, Error, LatchError
+from mitogen.core.latch import Latch
+from mitogen.core.message import make
+from mitogen.core.router import has_parent_authority
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    from mitogen.core.child import ExternalContext
+    from mitogen.core.message import Message
+    from mitogen.core.router import Router
+    from mitogen.core.serialization import Body
+
+    T = TypeVar("T")
+
+#: Cancellations kept for calls that were not seen yet. A stale one is harmless: handles are not reused.
+_MAX_CANCELLED = 1000
+
+
+class CallInterrupted(KeyboardInterrupt):
+    """Raised in a running call when its caller waits no longer, or the context is shutting down."""
+
+
+def takes_econtext(func: Callable[..., T]) -> Callable[..., T]:
+    """Mark `func` to be given the `ExternalContext` it runs in, as the keyword argument `econtext`.
+
+    Only where it is called from another context; in a direct call pass `econtext` yourself.
+    """
+    func.mitogen_takes_econtext = True  # type: ignore[attr-defined]
+    return func
+
+
+def takes_router(func: Callable[..., T]) -> Callable[..., T]:
+    """Mark `func` to be given the `Router` of the context it runs in, as the keyword argument `router`.
+
+    Only where it is called from another context; in a direct call pass `router` yourself.
+    """
+    func.mitogen_takes_router = True  # type: ignore[attr-defined]
+    return func
+
+
+@takes_econtext
+def forget_chain(chain_id: str, econtext: ExternalContext) -> None:
+    """Let calls of `chain_id` run again after one failed."""
+    econtext.dispatcher.failed_chains.pop(chain_id, None)
+
+
+class Dispatcher:
+    """Run the calls that arrive for a context.
+
+    :param econtext: what functions that take it are given.
+    :ivar failed_chains: the error of each chain that failed, by its id.
+    """
+
+    def __init__(self, router: Router, econtext: ExternalContext) -> None:
+        self._router = router
+        self._econtext = econtext
+        self._calls = Latch()
+        self.failed_chains: dict[str, CallError] = {}
+        #: Source and reply handle of the call that runs now.
+        self._current: tuple[int, int] | None = None
+        self._cancelled: set[tuple[int, int]] = set()
+        self._stopping = False
+        self._thread_id = get_ident()
+        _signal.signal(_signal.SIGINT, self._on_signal)
+        for handle, fn in (
+            (handles.CALL_FUNCTION, self._on_call),
+            (handles.CANCEL_CALL, self._on_cancel),
+        ):
+            router.add_handler(fn, handle, policy=has_parent_authority)
+
+    # -- Broker thread -------------------------------------------------------------------------
+
+    def _on_call(self, msg: Message) -> None:
+        if not msg.is_dead:
+            try:
+                self._calls.put(msg)
+            except LatchError:
+                self._router._refuse(msg, "context %d is shutting down" % self._router.context_id)
+
+    def _on_cancel(self, msg: Message) -> None:
+        if msg.is_dead:
+            return
+        key = (msg.src_id, int(msg.data))
+        if len(self._cancelled) >= _MAX_CANCELLED:
+            self._cancelled.clear()
+        self._cancelled.add(key)
+        if self._current == key:
+            self._interrupt()
+
+    def finish(self) -> None:
+        """Let `run` return once the calls that are queued were run."""
+        try:
+            self._calls.put(None)
+        except LatchError:
+            pass
+
+    def stop(self) -> None:
+        """Let `run` return as soon as it can: interrupt the running call, refuse those queued."""
+        self._stopping = True
+        self._calls.close()
+        if self._current is not None:
+            self._interrupt()
+
+    def _interrupt(self) -> None:
+        _signal.pthread_kill(self._thread_id, _signal.SIGINT)
+
+    # -- Main thread ---------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Run calls until `finish` or `stop`."""
+        while True:
+            try:
+                msg = self._calls.get()
+            except LatchError:
+                return
+            if msg is None:
+                self._calls.close()
+                return
+            self._run_call(msg)
+
+    def _on_signal(self, signum: int, frame: object) -> None:
+        current = self._current
+        if current is None:
+            return
+        if current in self._cancelled:
+            self._current = None
+            raise CallInterrupted("the caller waits no longer")
+        self._current = None
+        if self._stopping:
+            raise CallInterrupted("the context is shutting down")
+        raise KeyboardInterrupt
+
+    def _run_call(self, msg: Message) -> None:
+        key = (msg.src_id, msg.reply_to)
+        chain_id = None
+        try:
+            try:
+                self._current = key
+                if key in self._cancelled:
+                    raise CallInterrupted("the caller waited no longer before the call began")
+                call = msg.unpickle()
+                chain_id = call[0]
+                if chain_id in self.failed_chains:
+                    raise self.failed_chains[chain_id]
+                result = self._call(*call)
+            finally:
+                self._current = None
+                self._cancelled.discard(key)
+            if msg.reply_to:
+                self._reply(msg, serialization.dumps(result, "result"))
+        except BaseException as e:
+            self._current = None
+            self._fail(msg, chain_id, CallError.from_exception(e))
+
+    def _call(
+        self,
+        chain_id: str | None,
+        module: str,
+        class_name: str | None,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Any:
+        obj = sys.modules.get(module)
+        if obj is None:
+            __import__(module)
+            obj = sys.modules[module]
+        if class_name:
+            for part in class_name.split("."):
+                obj = getattr(obj, part)
+        func: Any = getattr(obj, name)
+        if getattr(func, "mitogen_takes_econtext", None):
+            kwargs["econtext"] = self._econtext
+        if getattr(func, "mitogen_takes_router", None):
+            kwargs["router"] = self._router
+        return func(*args, **kwargs)
+
+    def _reply(self, msg: Message, body: Body) -> None:
+        here = self._router.context_id
+        self._router.route(make(msg.src_id, here, here, msg.reply_to, 0, body))
+
+    def _fail(self, msg: Message, chain_id: str | None, error: CallError) -> None:
+        # Its frames would keep the arguments and results of the failed call alive.
+        error.__traceback__ = error.__context__ = None
+        if chain_id is not None:
+            self.failed_chains[chain_id] = error
+        try:
+            if msg.reply_to:
+                self._reply(msg, serialization.dumps(error))
+            elif chain_id is None:
+                logs.log(logs.ERROR, "a call without a reply failed: %s", error)
+        except Error as e:
+            # The way back is gone: nobody is left who could be told.
+            logs.log(logs.DEBUG, "the error of a call could not be sent: %s", e)

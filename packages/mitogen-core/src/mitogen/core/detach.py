@@ -1,0 +1,48 @@
+"""Leaving the parent on purpose: what `ExternalContext.detach` does.
+
+Outside the bundle that every child is started with: few contexts detach.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from mitogen.core import handles
+from mitogen.core.errors import Error
+from mitogen.core.latch import Latch
+from mitogen.core.message import Message
+from mitogen.core.signals import listen
+
+if TYPE_CHECKING:
+    from mitogen.core.child import ExternalContext
+
+#: Seconds for the parent to let go.
+_TIMEOUT = 10.0
+
+
+def detach(econtext: ExternalContext) -> None:
+    """Tell the parent, wait until it closed the connection, and become a session of our own.
+
+    Standard output and error go to /dev/null from here on: there is nobody to read them.
+
+    :raises TimeoutError: the parent did not let go; the context stays attached.
+    :raises Error: the context is detached already.
+    """
+    if econtext.detached:
+        raise Error("context %d is detached already", econtext.router.context_id)
+    gone = Latch()
+    econtext.detached = True
+    listen(econtext.stream, "disconnect", gone.put)
+    try:
+        econtext.parent.send(Message(handle=handles.DETACHING))
+        gone.get(_TIMEOUT)
+    except BaseException:
+        econtext.detached = False
+        raise
+    try:
+        os.setsid()
+    except OSError:
+        pass  # Already the leader of its session: children are started as one.
+    if econtext._streams:
+        econtext._streams.close()

@@ -1,0 +1,158 @@
+"""Modules over the wire, in a child: `Importer`.
+
+Owns the last place on `sys.meta_path`: what no other finder knows is asked of the parent, once, whatever
+number of threads ask. Answers are kept in the `Finder` that the child was booted with, negative ones
+here.
+
+The child's interpreter was started with `-S`, since setting up site-packages costs up to five times what
+starting Python does, and most children need nothing from there. It is made up for here, when an import
+first misses: only then is it known to be needed. So the child's own copy of a module is preferred, as
+Python would.
+
+Importing threads wait in `find_spec`; the broker thread only delivers. The broker thread itself can't
+import modules that are not there: it would wait for itself.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from _thread import allocate_lock, get_ident
+from typing import TYPE_CHECKING
+
+from mitogen.core import handles, logs
+from mitogen.core.latch import Latch
+from mitogen.core.message import make
+from mitogen.core.router import has_parent_authority
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mitogen.core.boot import Finder
+    from mitogen.core.context import Context
+    from mitogen.core.message import Message
+    from mitogen.core.router import Router
+
+
+class Importer:
+    """A meta-path finder that asks the parent context.
+
+    :param finder: where modules that arrive are put.
+    :param site: set up site-packages before the first question to the parent.
+    :param executable: what `sys.executable` should be, where the process was started under another
+        name; None if it is right.
+    """
+
+    def __init__(
+        self,
+        router: Router,
+        parent: Context,
+        finder: Finder,
+        site: bool = False,
+        executable: str | None = None,
+    ) -> None:
+        self._router = router
+        self._parent = parent
+        self._finder = finder
+        self._site = site
+        self._executable = executable
+        self._lock = allocate_lock()
+        #: Threads that wait for a name.
+        self._waiting: dict[str, list[Latch]] = {}
+        #: Names that the parent does not have: the reason it gave, or None.
+        self._missing: dict[str, str | None] = {}
+        router.add_handler(
+            self._on_load_module,
+            handles.LOAD_MODULE,
+            respondent=parent,
+            policy=has_parent_authority,
+        )
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        """Return the spec of `fullname`, from site-packages or the parent; None if it is nowhere.
+
+        :raises ImportError: the parent has the module but can't send it; the text says why.
+        """
+        if self._site and path is None and fullname != "__main__":
+            spec = self._find_in_site(fullname, target)
+            if spec is not None:
+                return spec
+        package, _, child = fullname.rpartition(".")
+        known = self._finder.modules.get(package)
+        # The list of the library's own package does not name what siblings add to it.
+        if known is not None and package != "mitogen" and child not in (known[0] or ()):
+            return None
+        if get_ident() == self._router.broker._thread_id:
+            logs.log(logs.DEBUG, "%s is not here, and the broker thread can't wait for it", fullname)
+            return None
+        self._fetch(fullname)
+        reason = self._missing.get(fullname)
+        if reason:
+            raise ImportError(reason, name=fullname)
+        return self._finder.find_spec(fullname)
+
+    def _find_in_site(self, fullname: str, target: Any) -> Any:
+        """Set up site-packages, which `-S` left out, and look there."""
+        with self._lock:
+            if not self._site:
+                return None
+            self._site = False
+        if self._executable:
+            sys.executable = self._executable
+        import site
+
+        try:
+            site.main()
+        except Exception:
+            logs.log_exception("site-packages could not be set up")
+        for finder in list(sys.meta_path):
+            if finder is not self and hasattr(finder, "find_spec"):
+                spec = finder.find_spec(fullname, None, target)
+                if spec is not None:
+                    return spec
+        return None
+
+    def _fetch(self, fullname: str) -> None:
+        """Return once it is known whether the parent has `fullname`."""
+        latch = Latch()
+        with self._lock:
+            if fullname in self._finder.modules or fullname in self._missing:
+                return
+            waiting = self._waiting.setdefault(fullname, [])
+            waiting.append(latch)
+        if len(waiting) == 1:
+            here = self._router.context_id
+            self._router.route(
+                make(
+                    self._parent.context_id,
+                    here,
+                    here,
+                    handles.GET_MODULE,
+                    handles.LOAD_MODULE,
+                    fullname.encode(),
+                )
+            )
+        latch.get()
+
+    def _on_load_module(self, msg: Message) -> None:
+        if msg.is_dead:
+            reason = "the parent can't be asked for modules: " + msg.data.decode("utf-8", "replace")
+            for fullname in list(self._waiting):
+                self._answer(fullname, reason)
+            return
+        fullname, children, path, source, _ = msg.unpickle()
+        if source is None:
+            self._answer(fullname, path)
+            return
+        self._finder.modules[fullname] = (children, path, zlib.decompress(source))
+        self._wake(fullname)
+
+    def _answer(self, fullname: str, reason: str | None) -> None:
+        self._missing[fullname] = reason
+        self._wake(fullname)
+
+    def _wake(self, fullname: str) -> None:
+        with self._lock:
+            waiting = self._waiting.pop(fullname, ())
+        for latch in waiting:
+            latch.put()

@@ -1,0 +1,160 @@
+"""A queue that threads sleep on: `Latch`.
+
+Owns the waking of user threads. Any thread may put and get; the broker thread must only put.
+
+A sleeping thread blocks in `read()` of a pipe, and is woken by one byte. A lock would seem simpler, but
+measures worse: the thread that releases it keeps the interpreter lock, so the woken thread runs into
+that and sleeps again, while `write()` lets the interpreter lock go. Pipes are kept for reuse, so there
+are as many as threads ever slept at once, and `close_idle_pipes` closes them when the last broker of
+the process is gone.
+
+Each sleeper is woken for one value, and takes it from the queue itself. A sleeper that gives up
+(time-out, KeyboardInterrupt) after it was chosen takes the value, or passes the wake-up on. Its byte may
+then stay unread in the pipe: whoever sleeps on that pipe next wakes once for nothing and sleeps again.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+from _thread import allocate_lock
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from mitogen.core.errors import LatchError, TimeoutError
+
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Pipes that no thread sleeps on: (read fd, write fd).
+_idle_pipes: list[tuple[int, int]] = []
+_WAKE = b"\0"
+#: Idle pipes kept for reuse; beyond this they are closed.
+_MAX_IDLE = 32
+
+
+def close_idle_pipes() -> None:
+    """Close the pipes that no thread sleeps on. Any thread may call it, at any time."""
+    while _idle_pipes:
+        try:
+            pipe = _idle_pipes.pop()
+        except IndexError:
+            return
+        os.close(pipe[0])
+        os.close(pipe[1])
+
+
+def _take_pipe() -> tuple[int, int]:
+    try:
+        return _idle_pipes.pop()
+    except IndexError:
+        return os.pipe()
+
+
+def _give_back(pipe: tuple[int, int]) -> None:
+    if len(_idle_pipes) < _MAX_IDLE:
+        _idle_pipes.append(pipe)
+    else:
+        os.close(pipe[0])
+        os.close(pipe[1])
+
+
+def wait_readable(fd: int, timeout: float | None) -> bool:
+    """Sleep until `fd` is readable, at most `timeout` seconds; return False if the time passed."""
+    poll = getattr(select, "poll", None)
+    if poll is None:
+        return bool(select.select([fd], [], [], timeout)[0])
+    poller = poll()
+    poller.register(fd, select.POLLIN)
+    # Rounded up, so that a wake-up is never early by the part of a millisecond.
+    return bool(poller.poll(None if timeout is None else int(timeout * 1000) + 1))
+
+
+class Latch:
+    """A queue with one or more threads sleeping on it. Every method may be called by any thread."""
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._queue: deque[Any] = deque()
+        self._sleepers: list[tuple[int, int]] = []
+        self.closed = False
+
+    def put(self, obj: Any = None) -> None:
+        """Append `obj`, and wake one sleeping thread. Never blocks.
+
+        :raises LatchError: the latch was closed.
+        """
+        with self._lock:
+            if self.closed:
+                raise LatchError("the latch is closed")
+            self._queue.append(obj)
+            if not self._sleepers:
+                return
+            fd = self._sleepers.pop(0)[1]
+        os.write(fd, _WAKE)
+
+    def close(self) -> None:
+        """Wake every sleeping thread with `LatchError`, now and for ever. Idempotent."""
+        with self._lock:
+            self.closed = True
+            sleepers, self._sleepers = self._sleepers, []
+        for sleeper in sleepers:
+            os.write(sleeper[1], _WAKE)
+
+    def empty(self) -> bool:
+        """Return True if `get` would block.
+
+        Another thread may put or get in the next moment, so True and False are both already history.
+
+        :raises LatchError: the latch was closed.
+        """
+        if self.closed:
+            raise LatchError("the latch is closed")
+        return not self._queue
+
+    def get(self, timeout: float | None = None, block: bool = True) -> Any:
+        """Return the next value, sleeping until there is one.
+
+        :param timeout: seconds to wait at most; None waits for ever.
+        :param block: False raises at once if there is no value.
+        :raises TimeoutError: the time passed, or `block` is False and there is no value.
+        :raises LatchError: the latch was closed, before the call or during it.
+        """
+        deadline = None if timeout is None else monotonic() + timeout
+        pipe = None
+        try:
+            while True:
+                with self._lock:
+                    if pipe in self._sleepers:
+                        # Not chosen: the time passed, or an earlier sleeper left its byte unread.
+                        self._sleepers.remove(pipe)
+                    if self.closed:
+                        raise LatchError("the latch is closed")
+                    if self._queue:
+                        return self._queue.popleft()
+                    if not block or (timeout is not None and timeout <= 0):
+                        raise TimeoutError("nothing arrived within the time given")
+                    if pipe is None:
+                        pipe = _take_pipe()
+                    self._sleepers.append(pipe)
+                if timeout is None or wait_readable(pipe[0], timeout):
+                    os.read(pipe[0], 1)
+                if deadline is not None:
+                    timeout = deadline - monotonic()
+        except (LatchError, TimeoutError):
+            raise
+        except BaseException:
+            self._pass_on(pipe)
+            raise
+        finally:
+            if pipe is not None:
+                _give_back(pipe)
+
+    def _pass_on(self, pipe: tuple[int, int] | None) -> None:
+        """Leave the sleepers on an exception, and let another one take what this one was woken for."""
+        with self._lock:
+            if pipe in self._sleepers:
+                self._sleepers.remove(pipe)
+            elif self._queue and self._sleepers:
+                os.write(self._sleepers.pop(0)[1], _WAKE)

@@ -1,0 +1,130 @@
+"""The library's own log lines, and where log records of a child go.
+
+Owns one decision: which sink takes a line. In a master lines go to `logging`; in a child they go to the
+parent as FORWARD_LOG messages, and so does everything user code logs once it imports `logging`.
+
+`logging` costs milliseconds to import and most children never use it, so nothing here imports it before
+there is something to say. A child watches for its import instead: a finder ahead of the others notices
+it, and installs the forwarding handler as soon as the module is loaded.
+
+Any thread may log. Lines are cut to `LINE_LIMIT`, and never hold message bodies.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from mitogen.core import handles
+from mitogen.core.errors import cut
+from mitogen.core.message import make
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from mitogen.core.router import Router
+
+DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
+LINE_LIMIT = 65536
+
+
+def _to_logging(level: int, name: str, text: str) -> None:
+    import logging
+
+    logging.getLogger(name).log(level, "%s", text)
+
+
+#: Takes (level, logger name, text).
+sink: Callable[[int, str, str], None] = _to_logging
+#: Level below which a child does not send; None in a master, where `logging` decides.
+child_level: int | None = None
+
+
+def enabled(level: int) -> bool:
+    """Return True if a line of `level` would be seen. Cheap: ask before composing one."""
+    if child_level is not None:
+        return level >= child_level
+    if level >= WARNING:
+        return True
+    # A program that never imported logging has not asked for anything below a warning.
+    logging: Any = sys.modules.get("logging")
+    return bool(logging and logging.getLogger("mitogen").isEnabledFor(level))
+
+
+def log(level: int, fmt: str, *args: object) -> None:
+    """Write a line of the library's own, under the logger `mitogen`."""
+    if enabled(level):
+        sink(level, "mitogen", cut(fmt % args, LINE_LIMIT))
+
+
+def log_exception(fmt: str, *args: object) -> None:
+    """Write the exception being handled, with its traceback, as an error."""
+    if enabled(ERROR):
+        import traceback
+
+        log(ERROR, "%s\n%s", fmt % args, cut(traceback.format_exc(), LINE_LIMIT))
+
+
+def forward_to(router: Router, context_id: int, level: int) -> None:
+    """Send every line of this process to the context `context_id`, from now on. For children.
+
+    :param level: lowest level that is sent: what the parent's root logger shows.
+    """
+    global sink, child_level
+
+    def send(level: int, name: str, text: str) -> None:
+        data = "%s\0%d\0%s" % (name, level, cut(text, LINE_LIMIT))
+        here = router.context_id
+        body = data.encode("utf-8", "replace")
+        router.route(make(context_id, here, here, handles.FORWARD_LOG, 0, body))
+
+    sink = send
+    child_level = level
+    if "logging" in sys.modules:
+        _install_handler()
+    else:
+        sys.meta_path.insert(0, _LoggingWatcher())
+
+
+def _install_handler() -> None:
+    import logging
+
+    class ForwardHandler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            try:
+                # With the library's own lines this can't loop: sending logs nothing.
+                sink(record.levelno, record.name, self.format(record))
+            except Exception:
+                self.handleError(record)
+
+    root = logging.getLogger()
+    root.addHandler(ForwardHandler())
+    root.setLevel(child_level or 0)
+
+
+class _LoggingWatcher:
+    """A finder that finds nothing, but wraps the loader of `logging` to install the handler."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        if fullname != "logging":
+            return None
+        sys.meta_path.remove(self)
+        for finder in sys.meta_path:
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                _wrap_loader(spec.loader)
+                return spec
+        return None
+
+
+def _wrap_loader(loader: Any) -> None:
+    """Have the handler installed once `loader` has run its module."""
+    execute = loader.exec_module
+
+    def exec_module(module: Any) -> None:
+        del loader.exec_module
+        execute(module)
+        _install_handler()
+
+    loader.exec_module = exec_module

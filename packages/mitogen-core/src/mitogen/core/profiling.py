@@ -1,0 +1,26 @@
+"""Profiles of a process's own threads: `profile`. Outside the bundle: imported where it is asked for."""
+
+from __future__ import annotations
+
+import cProfile
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def profile(func: Callable[[], object], thread_name: str, folder: str = "/tmp") -> None:
+    """Call `func()`, and write its profile to ``FOLDER/mitogen.stats.PID.THREAD_NAME.log``.
+
+    The file is in the format of `cProfile` (read it with `pstats`), and is replaced if it exists.
+    """
+    profiler = cProfile.Profile()
+    try:
+        profiler.runcall(func)
+    finally:
+        path = os.path.join(folder, "mitogen.stats.%d.%s.log" % (os.getpid(), thread_name))
+        # Written under a name that nobody can have planted, then moved into place.
+        temporary = "%s.%s" % (path, os.urandom(8).hex())
+        profiler.dump_stats(temporary)
+        os.replace(temporary, path)

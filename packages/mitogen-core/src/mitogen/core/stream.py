@@ -1,0 +1,284 @@
+"""Descriptors in use: `Side`, `BasicStream`, and `Stream`, a link to another context.
+
+`Side` and `BasicStream` are what a broker multiplexes; everything that reads or writes on the broker
+thread derives from them. `Stream` owns one link: it feeds what it reads to a `FrameDecoder` and gives the
+messages to the router, and it writes messages.
+
+Writing: the thread that sends writes to the descriptor itself whenever nothing is queued ahead of it,
+under the stream's lock, so that a message costs no thread switch on its way out. What the descriptor does
+not take at once is queued, and the broker thread writes the rest. Descriptors are non-blocking, so
+neither ever blocks. Header and body are written by one `writev`, never joined when large.
+"""
+
+from __future__ import annotations
+
+import os
+from _thread import allocate_lock
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mitogen.core import logs
+from mitogen.core.framing import FrameDecoder, encode_header
+from mitogen.core.serialization import JOIN_LIMIT
+from mitogen.core.signals import fire
+
+if TYPE_CHECKING:
+    from typing import Union
+
+    from mitogen.core.broker import Broker
+    from mitogen.core.message import Message
+    from mitogen.core.router import Router
+
+    Buffer = Union[bytes, memoryview]
+
+#: Bytes asked of one read. More would only grow the buffer that every read allocates.
+READ_SIZE = 131072
+#: Buffers given to one writev; the portable minimum of IOV_MAX is 16.
+_MAX_BUFFERS = 16
+
+_writev = getattr(os, "writev", None)
+_readv = getattr(os, "readv", None)
+
+
+class Side:
+    """One direction of a stream: a descriptor that is closed once.
+
+    :param keep_alive: hold up the broker's shutdown until this is closed, up to the grace period.
+    """
+
+    def __init__(self, stream: BasicStream, fd: int, keep_alive: bool = True) -> None:
+        self.stream = stream
+        self.fd = fd
+        self.keep_alive = keep_alive
+        self.closed = False
+        os.set_blocking(fd, False)
+
+    def close(self) -> None:
+        """Close the descriptor. Idempotent; the broker must have forgotten it first."""
+        if not self.closed:
+            self.closed = True
+            os.close(self.fd)
+
+    def read(self, size: int = READ_SIZE) -> bytes | None:
+        """Read what is there: None if nothing is, ``b""`` at the end or when the peer is gone."""
+        try:
+            return os.read(self.fd, size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            # A reset connection, or the EIO of a terminal without processes: the end, all the same.
+            return b""
+
+
+class BasicStream:
+    """Something with descriptors that a broker multiplexes. `on_` methods run on its thread."""
+
+    receive_side: Side | None = None
+    transmit_side: Side | None = None
+
+    @property
+    def keep_alive(self) -> bool:
+        """True if the broker's shutdown waits for the end of this stream, up to its grace period."""
+        return self.receive_side is not None and self.receive_side.keep_alive
+
+    def on_receive(self, broker: Broker) -> None:
+        """The receive side is readable."""
+
+    def on_transmit(self, broker: Broker) -> None:
+        """The transmit side is writable."""
+
+    def on_shutdown(self, broker: Broker) -> None:
+        """The broker is shutting down: end soon, by `on_disconnect`."""
+        self.on_disconnect(broker)
+
+    def on_disconnect(self, broker: Broker) -> None:
+        """End: leave the broker, close the descriptors, fire `disconnect` once."""
+        broker.forget(self)
+        for side in (self.receive_side, self.transmit_side):
+            if side is not None:
+                side.close()
+        self.receive_side = self.transmit_side = None
+        fire(self, "disconnect")
+
+    def on_fork(self) -> None:
+        """In a forked child: close the copies of the descriptors, and touch nothing that is shared."""
+        for side in (self.receive_side, self.transmit_side):
+            if side is not None:
+                side.close()
+
+
+class Stream(BasicStream):
+    """A link to another context.
+
+    :param remote_id: id of the context at the other end.
+    :param name: name of that context, for errors and logs.
+    :ivar reason: why the link ended, for those that wait on something behind it.
+    """
+
+    def __init__(
+        self, router: Router, remote_id: int, name: str, receive_fd: int, transmit_fd: int
+    ) -> None:
+        self.router = router
+        self.remote_id = remote_id
+        self.name = name
+        self.reason = ""
+        self.receive_side = Side(self, receive_fd)
+        self.transmit_side = Side(self, transmit_fd)
+        self.closed = False
+        #: Bytes that were read from the peer.
+        self.received = 0
+        self._decoder = FrameDecoder(router.max_message_size)
+        self._lock = allocate_lock()
+        self._queue: deque[Buffer] = deque()
+        #: Disconnect as soon as everything queued is written.
+        self._finishing = False
+
+    def __repr__(self) -> str:
+        return "%s(%s)" % (type(self).__name__, self.name)
+
+    # -- Receiving; broker thread --------------------------------------------------------------
+
+    def on_receive(self, broker: Broker) -> None:
+        side = self.receive_side
+        if side is None:
+            return
+        view = self._decoder.body_buffer() if _readv else b""
+        if view:
+            self._receive_body(broker, side.fd, view)  # type: ignore[arg-type]
+            return
+        data = side.read()
+        if data:
+            self.received += len(data)
+            self.receive_data(broker, data)
+        elif data is not None:
+            self.on_end(broker)
+
+    def _receive_body(self, broker: Broker, fd: int, view: memoryview) -> None:
+        try:
+            count = os.readv(fd, [view])
+        except BlockingIOError:
+            return
+        except OSError:
+            count = 0
+        finally:
+            # The buffer under it can't become a message while a view of it exists.
+            view.release()
+        if not count:
+            self.on_end(broker)
+            return
+        self.received += count
+        msg = self._decoder.body_received(count)
+        if msg is not None:
+            self.router._receive(msg, self)
+
+    def receive_data(self, broker: Broker, data: bytes) -> None:
+        """Take `data`, the next bytes from the peer. Broker thread only."""
+        for msg in self._decoder.receive_data(data):
+            self.router._receive(msg, self)
+        if self._decoder.error and not self.closed:
+            self.disconnect(broker, "%s sent what is %s" % (self.name, self._decoder.error))
+            logs.log(logs.ERROR, "disconnected: %s", self.reason)
+
+    def on_end(self, broker: Broker) -> None:
+        """The peer closed its end."""
+        self.disconnect(broker, "the connection to context %s was closed by it" % self.name)
+
+    def disconnect(self, broker: Broker, reason: str) -> None:
+        """End the link for `reason`. Broker thread only."""
+        self.reason = self.reason or reason
+        self.on_disconnect(broker)
+
+    def on_shutdown(self, broker: Broker) -> None:
+        self._finishing = True
+        if not self._queue:
+            self.on_disconnect(broker)
+
+    def on_disconnect(self, broker: Broker) -> None:
+        with self._lock:
+            if self.closed:
+                return
+            self.closed = True
+            self._queue.clear()
+        BasicStream.on_disconnect(self, broker)
+
+    def on_fork(self) -> None:
+        self.closed = True
+        BasicStream.on_fork(self)
+
+    # -- Sending -------------------------------------------------------------------------------
+
+    def send(self, msg: Message) -> bool:
+        """Send `msg`, or queue what does not go out at once. Any thread; never blocks.
+
+        :returns: False if the link is closed and the message was not taken.
+        """
+        header = encode_header(msg)
+        body = msg.body
+        if type(body) is list:
+            return self.write([header] + body)
+        if len(body) < JOIN_LIMIT:
+            return self.write([header + body])  # type: ignore[operator]
+        return self.write([header, body])  # type: ignore[list-item]
+
+    def write(self, buffers: list[bytes]) -> bool:
+        """Send raw `buffers` in the order of the calls, as `send` does. Any thread; never blocks."""
+        with self._lock:
+            if self.closed:
+                return False
+            if self._queue:
+                self._queue.extend(buffers)
+                return True
+            side = self.transmit_side
+            fd = side.fd  # type: ignore[union-attr]
+            try:
+                if len(buffers) == 1:
+                    sent = os.write(fd, buffers[0])
+                    if sent == len(buffers[0]):
+                        return True
+                else:
+                    sent = _write(fd, buffers)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                # The reading side finds the end, with whatever the peer still said before it.
+                return True
+            self._queue.extend(buffers)
+            self._drop(sent)
+            if not self._queue:
+                return True
+        self.router.broker.defer(self.router.broker._start_transmit, self)
+        return True
+
+    def on_transmit(self, broker: Broker) -> None:
+        with self._lock:
+            if self.closed:
+                return
+            try:
+                if self._queue:
+                    self._drop(_write(self.transmit_side.fd, self._queue))  # type: ignore[union-attr]
+            except BlockingIOError:
+                return
+            except OSError:
+                self._queue.clear()
+            if self._queue:
+                return
+            broker._stop_transmit(self)
+        if self._finishing:
+            self.on_disconnect(broker)
+
+    def _drop(self, count: int) -> None:
+        """Forget the first `count` bytes of the queue; they were sent."""
+        queue = self._queue
+        while queue and count >= 0:
+            size = len(queue[0])
+            if size > count:
+                queue[0] = memoryview(queue[0])[count:]
+                return
+            count -= size
+            queue.popleft()
+
+
+def _write(fd: int, buffers: deque[Buffer] | list[bytes]) -> int:
+    if _writev:
+        return _writev(fd, [buffers[i] for i in range(min(len(buffers), _MAX_BUFFERS))])  # type: ignore[no-any-return]
+    return os.write(fd, buffers[0])

@@ -1,0 +1,61 @@
+"""Timers: what is to be called when, in order of time. Pure: the clock comes in as an argument.
+
+The broker asks `next_due` for how long it may sleep, and `take_due` for what to call. Broker thread only,
+except `Timer.cancel`, which any thread may call.
+"""
+
+from __future__ import annotations
+
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Timer:
+    """One call to be made at a time; made at most once.
+
+    :ivar active: False once the timer ran or was cancelled.
+    """
+
+    __slots__ = ("active", "func")
+
+    def __init__(self, func: Callable[[], object]) -> None:
+        self.func = func
+        self.active = True
+
+    def cancel(self) -> None:
+        """Make sure the call is not made, if it has not been. Idempotent."""
+        self.active = False
+
+
+class TimerList:
+    """Timers in order of time."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Timer]] = []
+        # Tells timers of the same time apart, first come first served.
+        self._order = count().__next__
+
+    def schedule(self, when: float, func: Callable[[], object]) -> Timer:
+        """Have `func()` called at the time `when`, in seconds of the caller's clock."""
+        timer = Timer(func)
+        heappush(self._heap, (when, self._order(), timer))
+        return timer
+
+    def next_due(self) -> float | None:
+        """Return when the next timer is due, or None if there is none."""
+        heap = self._heap
+        while heap and not heap[0][2].active:
+            heappop(heap)
+        return heap[0][0] if heap else None
+
+    def take_due(self, now: float) -> list[Timer]:
+        """Remove and return the timers due at `now`. The caller checks `active` before each call:
+        one may cancel the next."""
+        due = []
+        while self._heap and self._heap[0][0] <= now:
+            due.append(heappop(self._heap)[2])
+        return due

@@ -1,0 +1,58 @@
+"""The master's broker: `Broker`, which also ends when the program forgets to end it."""
+
+from __future__ import annotations
+
+import atexit
+import threading
+
+import mitogen.core
+
+
+def profiling_wanted() -> bool:
+    """Return `Router.profiling`; the router's module, which is above this one, puts it here."""
+    return False
+
+
+class Broker(mitogen.core.Broker):
+    """Multiplex all I/O of a program on one thread, which starts at once.
+
+    :param install_watcher: end the broker, and with it all contexts, when the main thread has ended
+        without `shutdown` having been called. A safety net, not a way to end a program: call
+        `shutdown`, or use a `Router` in a ``with`` statement.
+    """
+
+    shutdown_timeout = 5.0
+
+    def __init__(self, install_watcher: bool = True) -> None:
+        mitogen.core.Broker.__init__(self)
+        if install_watcher:
+            # The thread covers a program whose other threads wait on contexts: the interpreter joins
+            # those before it runs exit functions. The exit function makes it wait for the end.
+            threading.Thread(target=self._watch, name="mitogen.watcher", daemon=True).start()
+            atexit.register(self._at_exit)
+
+    def _start_thread(self) -> None:
+        # A thread that debuggers know by name; children do without `threading`.
+        threading.Thread(target=self._run, name="mitogen.broker", daemon=True).start()
+
+    def _run(self) -> None:
+        if profiling_wanted():
+            # Imported where it is asked for: it loads the standard library's profilers.
+            from mitogen.core.profiling import profile
+
+            profile(self._broker_main, "broker")
+        else:
+            self._broker_main()
+
+    def _watch(self) -> None:
+        threading.main_thread().join()
+        self.shutdown()
+
+    def _at_exit(self) -> None:
+        self.shutdown()
+        self.join()
+
+    def join(self, timeout: float | None = None) -> None:
+        mitogen.core.Broker.join(self, timeout)
+        if self.dead_reason:
+            atexit.unregister(self._at_exit)

@@ -1,0 +1,47 @@
+"""Log records of children, logged here: `LogForwarder`, which answers FORWARD_LOG in the master.
+
+A record of the context NAME is logged under ``mitogen.ctx.NAME``, its text preceded by the name of its
+logger there. One logger handles them all: thousands of contexts must not leave thousands of loggers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mitogen.core import handles, logs
+
+if TYPE_CHECKING:
+    from mitogen.core.message import Message
+    from mitogen.core.router import Router
+
+
+class LogForwarder:
+    """Log what children send. Broker thread."""
+
+    def __init__(self, router: Router) -> None:
+        self._router = router
+        router.add_handler(self._on_forward_log, handles.FORWARD_LOG)
+
+    def _on_forward_log(self, msg: Message) -> None:
+        if msg.is_dead:
+            return
+        name, _, rest = msg.data.decode("utf-8", "replace").partition("\0")
+        level_text, _, text = rest.partition("\0")
+        level = int(level_text) if level_text.isdigit() else logs.INFO
+        # Imported with the first line that a child sends.
+        import logging
+
+        logger = logging.getLogger("mitogen.ctx")
+        if logger.isEnabledFor(level):
+            context = self._router._contexts.get(msg.src_id)
+            logger.handle(
+                logging.LogRecord(
+                    "mitogen.ctx.%s" % (context.name if context else msg.src_id),
+                    level,
+                    "",
+                    0,
+                    "%s: %s",
+                    (name, text),
+                    None,
+                )
+            )

@@ -1,0 +1,139 @@
+"""The first contact with a target: the first stage, the hello it answers with, and what is sent then.
+
+Owns the text that runs on the target before anything of ours is there, and the choice of the cheapest
+thing to send. Pure: who starts the process and moves the bytes is the connection's business.
+
+The first stage is an argument of a command line that may cross several shells, so it is short, and
+it must parse on any Python from 2.4 on, because an interpreter that is too old must still be able to say
+so. It
+
+1. takes the current folder off `sys.path`, so that a file there can't pass for a standard module;
+2. writes the hello: ``MITOGEN1 3.11.7 cpython-311 a70d0d0a PATH``: version, implementation, magic number
+   of its bytecode, and the folder that has the wanted version of mitogen-core installed, if any. The
+   marker is put together at run time, so that a terminal which echoes the command can't be taken for it;
+3. reads one payload: its length in hex, and a marshalled tuple, the first item of which it executes.
+
+It reads with `os.read`: a script on stdin would be read by the byte. Before each read it waits in
+`select`, because whoever started it may have made stdin non-blocking. The end of input ends it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import mitogen
+from mitogen import bundle
+
+if TYPE_CHECKING:
+    from typing import Any
+
+#: Oldest Python that a child may run on.
+FLOOR = (3, 6)
+
+MARKER = b"MITOGEN1 "
+
+FIRST_STAGE = """\
+import sys;sys.path=[p for p in sys.path if p]
+import os,select
+def r(n):
+ b=''.encode()
+ while len(b)<n:
+  select.select([0],[],[])
+  try:d=os.read(0,n-len(b))
+  except BlockingIOError:continue
+  if not d:os._exit(1)
+  b+=d
+ return b
+try:from _frozen_importlib_external import MAGIC_NUMBER as m;m=sys.implementation.cache_tag+' '+m.hex()
+except:m='- -'
+i='-'
+%sos.write(1,('MITO'+'GEN1 %%s %%s %%s\\n'%%(sys.version.split()[0],m,i)).encode())
+import marshal;t=marshal.loads(r(int(r(8),16)));exec(t[0])"""
+
+#: Part of the first stage that looks for an installed core: beside the interpreter, which covers virtual
+#: environments, and where pip puts it on Debian. A core that is installed anywhere else is simply sent.
+FIND_CORE = """\
+v='/lib/python%%d.%%d/'%%sys.version_info[:2]
+for p in os.path.dirname(sys.executable)+'/..'+v+'site','/usr/local'+v+'dist':
+ p+='-packages'
+ if os.path.isdir(p+'/mitogen_core-%s.dist-info'):i=p
+"""
+
+#: Runs in the place of the boot code where the core is installed: boots from there if the content is
+#: what we have, else asks for the bundle.
+BOOT_INSTALLED = """\
+import hashlib
+sys.path.insert(0,t[1]['path'])
+h=hashlib.sha256()
+try:
+ for f in t[1]['files']:
+  with open(t[1]['path']+'/'+f,'rb') as f:h.update(f.read())
+except OSError:pass
+same=h.hexdigest()==t[1]['digest']
+if same:
+ t=(0,{},t[2])
+ import mitogen.core.boot
+ mitogen.core.boot.boot(t)
+del sys.path[0]
+os.write(1,('MITOGEN-'+'SEND\\n').encode())
+t=marshal.loads(r(int(r(8),16)));exec(t[0])
+"""
+
+
+def first_stage(find_core: bool) -> str:
+    """Return the program for ``python -S -c``.
+
+    :param find_core: have the target look for an installed mitogen-core.
+    """
+    return FIRST_STAGE % (FIND_CORE % mitogen.__version__ if find_core else "")
+
+
+class Hello:
+    """What a first stage reports of its interpreter.
+
+    :ivar version: as in ``(3, 11, 7)``.
+    :ivar tag: implementation and version as used for cache files, or ``-``.
+    :ivar magic: magic number of its bytecode in hex, or ``-``.
+    :ivar core_path: folder where the wanted mitogen-core is installed, or None.
+    """
+
+    def __init__(self, line: bytes) -> None:
+        """Parse `line`.
+
+        :raises ValueError: it is no hello.
+        """
+        words = line.decode("utf-8", "replace").split(" ", 4)
+        if len(words) != 5 or words[0] != "MITOGEN1":
+            raise ValueError("not a hello: %r" % line[:200])
+        # Development versions end in letters or a plus: 3.15.0a1+.
+        self.version = tuple(int(part) for part in re.findall("[0-9]+", words[1])[:3])
+        self.tag, self.magic = words[2:4]
+        self.core_path = words[4] if words[4] != "-" else None
+
+    @property
+    def version_text(self) -> str:
+        """The version as people write it."""
+        return ".".join(map(str, self.version))
+
+    @property
+    def too_old(self) -> bool:
+        """True if nothing of ours runs there."""
+        return self.version[:2] < FLOOR
+
+    @property
+    def same_code(self) -> bool:
+        """True if it runs code objects that this interpreter compiled."""
+        # Imported at the first use: a parent that only meets other versions has no need of it.
+        from importlib.util import MAGIC_NUMBER
+        from sys import implementation
+
+        return self.tag == implementation.cache_tag and self.magic == MAGIC_NUMBER.hex()
+
+
+def answer(hello: Hello, config: dict[str, Any], compress: bool) -> bytes:
+    """Return the cheapest payload that starts the core on the target that said `hello`."""
+    if hello.core_path is None:
+        return bundle.payload(hello.same_code, config, compress)
+    wanted = {"path": hello.core_path, "digest": bundle.digest(), "files": bundle.files()}
+    return bundle.frame((BOOT_INSTALLED, wanted, config), False, compress)

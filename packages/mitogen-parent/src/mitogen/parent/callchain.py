@@ -1,0 +1,189 @@
+"""Calls into another context: `CallChain`.
+
+Owns how a function is named on the wire, and what the caller is told. Calls of a pipelined chain may be
+sent without waiting for answers: once one fails, the rest fail with the same error and are not run.
+
+Any thread may call, except the broker thread, which must not wait.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from itertools import count
+from types import MethodType
+from typing import TYPE_CHECKING
+
+from mitogen.core import handles, serialization
+from mitogen.core.calls import forget_chain
+from mitogen.core.errors import CallError, ChannelError, SerializationError, TimeoutError
+from mitogen.core.message import Message, make
+from mitogen.core.receiver import Receiver
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+    from typing import Any, ParamSpec, TypeVar
+
+    from mitogen.core.context import Context
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+_next_chain = count(1).__next__
+
+
+def function_path(fn: Any) -> tuple[str, str | None, str]:
+    """Return how a function is named on the wire: module, class or None, name.
+
+    :raises TypeError: it can't be found from its module's scope; the text says what to do.
+    """
+    owner = None
+    if type(fn) is MethodType:
+        owner = fn.__self__
+        if not isinstance(owner, type):
+            raise TypeError(
+                "can't call %r in another context: it is bound to an instance of %s, which stays here;"
+                " make it a function, or a static or class method" % (fn, type(owner).__name__)
+            )
+        path = "%s.%s" % (owner.__qualname__, fn.__name__)
+    else:
+        path = getattr(fn, "__qualname__", None) or ""
+    module = getattr(owner or fn, "__module__", None)
+    if not path or not module:
+        raise TypeError(
+            "can't call %r in another context: it is not a function, class or method that can be reached"
+            " from a module by name" % (fn,)
+        )
+    if "<" in path:
+        raise TypeError(
+            "can't call %s.%s in another context: a lambda or a function inside another function can't be"
+            " found there by name; define it with 'def' at the top level of its module" % (module, path)
+        )
+    class_name, _, name = path.rpartition(".")
+    return module, class_name or None, name
+
+
+class CallChain:
+    """A sequence of calls to one context.
+
+    :param context: the context to call.
+    :param pipelined: once a call fails, fail all later ones with its error, unrun, until `reset`.
+        Makes it safe to send calls without waiting for those before them.
+    :param timeout: seconds that `call` waits; None waits for ever.
+    :ivar chain_id: what the calls carry on the wire; None unless pipelined.
+    """
+
+    def __init__(self, context: Context, pipelined: bool = False, timeout: float | None = None) -> None:
+        self.context = context
+        self.timeout = timeout
+        self.chain_id = (
+            "%d-%d-%d" % (context._router().context_id, os.getpid(), _next_chain()) if pipelined else None
+        )
+
+    def __repr__(self) -> str:
+        return "CallChain(%r, %r)" % (self.context, self.chain_id)
+
+    def __enter__(self) -> CallChain:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        """Let the context forget a failure of this chain, so that it may be used again."""
+        if self.chain_id is not None:
+            chain_id, self.chain_id = self.chain_id, None
+            try:
+                self.call_no_reply(forget_chain, chain_id)
+            finally:
+                self.chain_id = chain_id
+
+    def _body(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> serialization.Body:
+        while type(fn) is partial:
+            args, kwargs, fn = fn.args + args, dict(fn.keywords, **kwargs), fn.func
+        module, class_name, name = function_path(fn)
+        call = (self.chain_id, module, class_name, name, args, kwargs)
+        try:
+            return serialization.dumps(call, "call")
+        except SerializationError as e:
+            # The path is better told from the caller's point of view.
+            text = str(e).replace("call[4]", "args", 1).replace("call[5]", "kwargs", 1)
+            raise SerializationError(
+                "%s.%s() can't be called in %s: %s", module, name, self.context.name, text
+            ) from None
+
+    def call_no_reply(self, fn: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Call `fn` without asking for its result. A failure is logged in the master, unless the chain
+        is pipelined: then it shows in the next call that asks.
+
+        :raises SerializationError: an argument can't be sent.
+        :raises TypeError: `fn` can't be found by name in another context.
+        """
+        router = self.context._router()
+        here = router.context_id
+        body = self._body(fn, args, kwargs)
+        router.route(make(self.context.context_id, here, here, handles.CALL_FUNCTION, 0, body))
+
+    def call_async(self, fn: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Receiver:
+        """Call `fn`, and return a `Receiver` for its result at once.
+
+        The receiver may be read now or later, given to `mitogen.select.Select`, or dropped.
+
+        :raises SerializationError: an argument can't be sent.
+        :raises TypeError: `fn` can't be found by name in another context.
+        """
+        context = self.context
+        router = context._router()
+        here = router.context_id
+        body = self._body(fn, args, kwargs)
+        receiver = Receiver(router, None, False, context)
+        try:
+            router.route(
+                make(context.context_id, here, here, handles.CALL_FUNCTION, receiver.handle, body)
+            )
+        except BaseException:
+            receiver.close()
+            raise
+        return receiver
+
+    def call(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``fn(*args, **kwargs)`` in the context, wait for it, and return its result.
+
+        :raises CallError: `fn` raised, or its result can't be sent.
+        :raises ChannelError: the context is gone, or went before it answered.
+        :raises TimeoutError: `timeout` passed; the call is interrupted there, with a KeyboardInterrupt.
+        :raises SerializationError: an argument can't be sent.
+        :raises TypeError: `fn` can't be found by name in another context.
+        """
+        receiver = self.call_async(fn, *args, **kwargs)
+        try:
+            return receiver.get(self.timeout).unpickle()  # type: ignore[no-any-return]
+        except (CallError, ChannelError):
+            raise
+        except TimeoutError:
+            self.cancel(receiver)
+            raise TimeoutError(
+                "%s() in %s took more than %s seconds; it is being interrupted",
+                getattr(fn, "__qualname__", fn),
+                self.context.name,
+                self.timeout,
+            ) from None
+        except BaseException:
+            # Most likely a KeyboardInterrupt: nobody waits any longer.
+            self.cancel(receiver)
+            raise
+
+    def cancel(self, receiver: Receiver) -> None:
+        """Stop waiting for a call made with `call_async`, and interrupt it if it runs.
+
+        The context is usable again as soon as the function let itself be interrupted: it sees a
+        KeyboardInterrupt, which ends sleeps and reads.
+        """
+        receiver.close()
+        self.context.send(Message(handle=handles.CANCEL_CALL, data=b"%d" % receiver.handle))

@@ -1,0 +1,348 @@
+"""Bringing a context to life: `Connection`, and the link it becomes, `ChildStream`.
+
+Owns one target from the start of its process to the end: the command line, the handshake, the deadline,
+what it wrote to stderr, the reason why it went, and the force that is used when it will not go.
+
+A connection is made by any thread (`start`) and driven by the broker thread from then on, so that one
+thread brings up many at a time. The context is handed out as soon as the target has said hello and
+its core is on the way: calls may follow right behind it, which saves a round trip. If the core then fails
+to come up, the calls end with `ChannelError` and the reason.
+
+A transport derives from `Connection` and `Options`; see `local` in this package for the smallest one.
+"""
+
+from __future__ import annotations
+
+import os
+
+# The C module alone: `socket` adds the names of constants as enums, at 20 times the cost.
+from _socket import socketpair
+from typing import TYPE_CHECKING
+
+from mitogen.core import logs
+from mitogen.core.errors import StreamError
+from mitogen.core.latch import Latch
+from mitogen.core.signals import listen
+from mitogen.core.stream import BasicStream, Side, Stream
+from mitogen.parent import bootstrap, handshake
+from mitogen.parent.process import SIGKILL, SIGTERM, Process, describe_status, spawn
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from mitogen.core.broker import Broker
+    from mitogen.core.timers import Timer
+    from mitogen.parent.context import Context
+    from mitogen.parent.options import Options
+    from mitogen.parent.router import Router
+
+#: Seconds that a closed connection waits for the exit status of its process, so as to name it.
+_STATUS_WAIT = 0.02
+#: Seconds that a process may outlive its connection before SIGTERM, and after that before SIGKILL. A
+#: child that lost its parent ends itself within 2.5.
+_TERM_AFTER = 3.0
+_KILL_AFTER = 1.0
+#: Bytes of a target's stderr that are kept for errors.
+_STDERR_LIMIT = 4096
+
+
+class ErrorOutput(BasicStream):
+    """What the process writes to stderr until the core takes that over: kept for error messages."""
+
+    def __init__(self, fd: int, name: str) -> None:
+        self.receive_side = Side(self, fd, keep_alive=False)
+        self.tail = b""
+        self.name = name
+
+    def on_receive(self, broker: Broker) -> None:
+        data = self.receive_side.read() if self.receive_side else None
+        if data:
+            self.tail = (self.tail + data)[-_STDERR_LIMIT:]
+            logs.log(logs.DEBUG, "stderr of %s: %s", self.name, data.decode("utf-8", "replace"))
+        elif data is not None:
+            self.on_disconnect(broker)
+
+
+class ChildStream(Stream):
+    """The link to a child: a `Stream` that begins with the handshake of its connection."""
+
+    def __init__(self, connection: Connection, receive_fd: int, transmit_fd: int) -> None:
+        self.connection = connection
+        self.handshake = handshake.Handshake()
+        Stream.__init__(
+            self,
+            connection.router,
+            connection.context_id,
+            connection.name,
+            receive_fd,
+            transmit_fd,
+        )
+
+    def receive_data(self, broker: Broker, data: bytes) -> None:
+        if self.handshake.state != handshake.FRAMES:
+            for event in self.handshake.receive_data(data):
+                self.connection.on_event(event)
+            if self.handshake.state == handshake.FAILED:
+                self.connection.fail("it answered out of turn")
+            data, self.handshake.rest = self.handshake.rest, b""
+        if data and not self.closed:
+            Stream.receive_data(self, broker, data)
+
+    def on_end(self, broker: Broker) -> None:
+        self.connection.on_stream_end()
+
+    def on_shutdown(self, broker: Broker) -> None:
+        if self.handshake.state == handshake.FRAMES:
+            self.connection.context.send_shutdown(now=True)
+        else:
+            self.connection.fail("the broker is shutting down")
+
+
+class Connection:
+    """Start one context. Transports override the class attributes and `command`.
+
+    :param router: router that the context will belong to.
+    :param options: what was asked for.
+    :ivar context: the `Context`, which is usable once `wait` returned it.
+    """
+
+    #: For the names of contexts, and in errors.
+    transport = "local"
+    #: True if the other side may have another interpreter, and a core installed.
+    find_core = False
+    #: True if what is sent crosses a network.
+    compress = False
+
+    def __init__(self, router: Router, options: Options) -> None:
+        self.router = router
+        self.options = options
+        self.broker = router.broker
+        self.context_id = router.allocate_id()
+        self.name = options.name or "%s.%d" % (self.transport, self.context_id)
+        self.context: Context
+        self.stream: ChildStream
+        self.process: Process
+        self.errors: ErrorOutput
+        self._result = Latch()
+        self._deadline: Timer
+        self._hello: bootstrap.Hello | None = None
+        self._failed = False
+        #: The context was handed out.
+        self._up = False
+        self._detached = False
+        self._why_forced = ""
+
+    # -- For transports ------------------------------------------------------------------------
+
+    def command(self) -> tuple[list[str], str]:
+        """Return the arguments that start the first stage, and the program to execute."""
+        argv = self.python_argv()
+        return argv, argv[0]
+
+    def python_argv(self) -> list[str]:
+        """Return the command of the target's interpreter with the first stage.
+
+        ``mitogen:NAME`` comes last: Python ignores it, and process lists show it.
+        """
+        path = self.options.python_path or "python3"
+        argv = [path] if isinstance(path, str) else list(path)
+        stage = bootstrap.first_stage(self.find_core)
+        return argv + ["-S", "-c", stage, "mitogen:" + self.options.remote_name]
+
+    def child_config(self) -> dict[str, Any]:
+        """Return what the child's `ExternalContext` is made with; plain values only."""
+        options = self.options
+        unidirectional = options.unidirectional
+        return {
+            "context_id": self.context_id,
+            "parent_ids": [self.router.context_id] + self.router.parent_ids,
+            "max_message_size": self.router.max_message_size,
+            "unidirectional": self.router.unidirectional if unidirectional is None else unidirectional,
+            "debug": options.debug or self.router.debug,
+            "profiling": options.profiling or self.router.profiling,
+            "log_level": self.router.child_log_level(),
+            "python": None,
+            "close_fds": False,
+            "stdio": True,
+        }
+
+    # -- Starting; any thread ------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the process and hand it to the broker.
+
+        :raises StreamError: the program can't be started.
+        """
+        argv, executable = self.command()
+        ours, theirs = socketpair()
+        error_read, error_write = os.pipe()
+        try:
+            fds = (theirs.fileno(), theirs.fileno(), error_write)
+            pid, popen = spawn(argv, executable, fds)
+        except OSError as e:
+            os.close(error_read)
+            ours.close()
+            raise StreamError(
+                "%s: can't start %s: %s; check that it exists and may be executed, or pass another path",
+                self._title(),
+                executable,
+                e.strerror or e,
+            ) from e
+        finally:
+            theirs.close()
+            os.close(error_write)
+        if not self.options.name and self.transport == "local":
+            self.name = "local.%d" % pid
+        self.context = self.router.make_context(self.context_id, self.name)
+        receive_fd = ours.detach()
+        self.stream = ChildStream(self, receive_fd, os.dup(receive_fd))
+        self.process = Process(self.broker, pid, popen)
+        self.errors = ErrorOutput(error_read, self.name)
+        try:
+            self.broker.defer(self._attach)
+        except BaseException:
+            self.process.on_disconnect(self.broker)
+            for stream in (self.stream, self.errors):
+                stream.on_fork()  # Closes what no broker watches yet.
+            raise
+
+    def wait(self) -> Context:
+        """Return the context once the target is alive. Not for the broker thread.
+
+        :raises StreamError: it did not come up; the text says why, in the target's own words.
+        """
+        try:
+            error = self._result.get()
+        except BaseException:
+            # A KeyboardInterrupt: nobody would ever use, or end, what comes up now.
+            self.broker.defer(self.fail, "the program stopped waiting for it")
+            raise
+        if error is not None:
+            raise error
+        return self.context
+
+    # -- Events; broker thread -----------------------------------------------------------------
+
+    def _attach(self) -> None:
+        self._deadline = self.broker.call_later(self.options.connect_timeout, self._on_deadline)
+        listen(self.process, "exit", self._on_exit)
+        listen(self.stream, "disconnect", self._on_disconnect)
+        self.broker._start_receive(self.errors)
+        self.broker._start_receive(self.stream)
+        self.process.watch()
+
+    def on_event(self, event: bootstrap.Hello | str) -> None:
+        """The handshake made a step."""
+        if isinstance(event, bootstrap.Hello):
+            self._on_hello(event)
+        elif event == handshake.SEND_CORE and self._hello is not None:
+            self._hello.core_path = None
+            self.stream.write([bootstrap.answer(self._hello, self.child_config(), self.compress)])
+        elif event == handshake.READY:
+            self._deadline.cancel()
+
+    def _on_hello(self, hello: bootstrap.Hello) -> None:
+        if hello.too_old:
+            floor = "%d.%d" % bootstrap.FLOOR
+            self.fail(
+                "it runs Python %s, and children need %s or newer; pass the path of a newer interpreter"
+                " as python_path" % (hello.version_text, floor)
+            )
+            return
+        self._hello = hello
+        self.stream.write([bootstrap.answer(hello, self.child_config(), self.compress)])
+        self.context.python_version = hello.version
+        self.router.add_link(self.context, self.stream)
+        self.router.connections[self.context_id] = self
+        self._up = True
+        self._result.put(None)
+
+    def _on_deadline(self) -> None:
+        waited = "hello" if self._hello is None else "its core to start"
+        self.fail(
+            "timed out: waited %s seconds for %s; check the target, or raise connect_timeout"
+            % (self.options.connect_timeout, waited)
+        )
+
+    def on_stream_end(self) -> None:
+        """The target closed the connection: say why, if its process exits along with it."""
+        self.broker._stop_receive(self.stream)
+        if self.process.poll() is None:
+            self.broker.call_later(_STATUS_WAIT, self._on_ended)
+        else:
+            self._on_ended()
+
+    def _on_ended(self) -> None:
+        if self.process.status is not None or self.process.poll() is not None:
+            self.fail("its process %s" % describe_status(self.process.status or 0))
+        else:
+            self.fail("it closed the connection")
+
+    def _on_exit(self) -> None:
+        self.router.connections.pop(self.context_id, None)
+        # What it wrote last may still be unread; the end of that comes here again, by on_stream_end.
+        for _ in range(1000):
+            if self.stream.closed or self.stream.receive_side is None:
+                return
+            before = self.stream.received
+            self.stream.on_receive(self.broker)
+            if self.stream.received == before:
+                break
+        # Something else holds the connection open, but nobody is left to speak on it.
+        self._on_ended()
+
+    def fail(self, reason: str) -> None:
+        """End the connection for `reason`. Idempotent."""
+        if self._failed:
+            return
+        self._failed = True
+        self.errors.on_receive(self.broker)
+        said = (self.stream.handshake.noise + self.errors.tail).decode("utf-8", "replace").strip()
+        if self.stream.handshake.state != handshake.FRAMES:
+            reason = "%s: %s" % (reason, said) if said else reason
+        reason = "%s: %s" % (self._title(), self._why_forced or reason)
+        self.stream.disconnect(self.broker, reason)
+        if not self._up:
+            self._result.put(StreamError("%s", reason))
+
+    def _title(self) -> str:
+        return "%s context %s" % (self.transport, self.name)
+
+    def _on_disconnect(self) -> None:
+        if self._hello is None and not self._failed:
+            self.fail("the broker shut down")
+        self._deadline.cancel()
+        if not self._detached:
+            self.broker.call_later(_TERM_AFTER, self._terminate)
+        self.errors.on_disconnect(self.broker)
+
+    # -- Endings; broker thread ----------------------------------------------------------------
+
+    def end(self, ended: Latch | None = None) -> None:
+        """Let the context finish; use force when it does not.
+
+        :param ended: gets None once its process is gone.
+        """
+        if ended is not None:
+            if self.process.status is not None:
+                ended.put(None)
+            else:
+                listen(self.process, "exit", ended.put)
+        if not self.stream.closed:
+            self.context.send_shutdown(now=False)
+            patience = self.broker.shutdown_timeout + _TERM_AFTER
+            self.broker.call_later(patience, self._terminate)
+
+    def _terminate(self) -> None:
+        if self.process.keep_alive:
+            self._why_forced = "it did not end when it was asked to, and was killed"
+            self.process.kill(SIGTERM)
+            self.broker.call_later(_KILL_AFTER, lambda: self.process.kill(SIGKILL))
+
+    def detach(self) -> None:
+        """Let the child live on by itself: close the connection, and leave its process alone."""
+        self._detached = True
+        self._failed = True
+        self.router.connections.pop(self.context_id, None)
+        self.process.abandon()
+        self.stream.disconnect(self.broker, "%s detached" % self._title())

@@ -1,0 +1,155 @@
+"""What a process holds: `Resources`, taken before and after each test by the fixture in `conftest`.
+
+Owns the looking, through `/proc`: processes, threads, file descriptors, and the files that the library
+may write to `/tmp`. Nothing here knows the library, but for the pipes that its latches keep for reuse.
+
+A process counts as ours if it descends from this one, or carries the mark of this run in its environment:
+a grandchild whose parent died belongs to init, and would pass unseen otherwise.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import signal
+import sys
+import time
+import uuid
+
+#: Environment variable that all processes of this test run inherit.
+MARK = "MITOGEN_TEST_RUN"
+
+#: Seconds for what is ending already to be gone: the kernel's part of the end of a thread or process.
+GRACE = 1.0
+
+
+def mark_this_run() -> None:
+    """Put the mark into the environment, once."""
+    os.environ.setdefault(MARK, uuid.uuid4().hex)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as f:
+            return f.read()
+    except OSError:
+        return b""  # Gone in between, or a kernel thread.
+
+
+def _parents() -> dict[int, tuple[int, str]]:
+    """Return the parent and the state of every process."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            # The name in parentheses may itself hold spaces and parentheses.
+            fields = _read("/proc/%s/stat" % name).rpartition(b") ")[2].split()
+            if fields:
+                found[int(name)] = int(fields[1]), fields[0].decode()
+    return found
+
+
+def _describe(pid: int, state: str) -> str:
+    words = _read("/proc/%d/cmdline" % pid).split(b"\0")
+    shown = b" ".join(word for word in words if b"\n" not in word).decode("utf-8", "replace").strip()
+    return "process %d (state %s): %s" % (pid, state, shown or "<no command line>")
+
+
+def processes() -> dict[int, str]:
+    """Return the processes of this run but for this one, with a description of each."""
+    here = os.getpid()
+    mark = ("%s=%s" % (MARK, os.environ.get(MARK))).encode()
+    parents = _parents()
+    found = {}
+    for pid, (_, state) in parents.items():
+        ancestor = pid
+        while ancestor in parents and ancestor != here:
+            ancestor = parents[ancestor][0]
+        marked = mark in _read("/proc/%d/environ" % pid).split(b"\0")
+        if pid != here and (ancestor == here or marked):
+            found[pid] = _describe(pid, state)
+    return found
+
+
+def threads() -> dict[str, str]:
+    """Return the threads of this process: Python's, and the system's for those that Python can't see."""
+    import threading
+
+    found = {"task %s" % task: "" for task in os.listdir("/proc/self/task")}
+    for thread in threading.enumerate():
+        found["task %s" % thread.native_id] = "thread %s" % thread.name
+    return found
+
+
+def _close_idle_pipes() -> None:
+    """Have latches close the pipes that they keep for as long as a broker lives, if none does.
+
+    A test of a latch alone has no broker whose end would do it.
+    """
+    broker = sys.modules.get("mitogen.core.broker")
+    latch = sys.modules.get("mitogen.core.latch")
+    if latch is not None and not (broker and broker._running):
+        latch.close_idle_pipes()
+
+
+def descriptors() -> dict[str, str]:
+    """Return what the open descriptors of this process lead to."""
+    _close_idle_pipes()
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            target = os.readlink("/proc/self/fd/%s" % name)
+        except OSError:
+            continue  # The one that listed the folder.
+        # Equal numbers may be other files by now.
+        found["fd %s -> %s" % (name, target)] = ""
+    return found
+
+
+def files() -> dict[str, str]:
+    """Return the files in /tmp that have the library's prefix."""
+    return dict.fromkeys(glob.glob("/tmp/mitogen.*"), "")
+
+
+class Resources:
+    """What there was at one moment."""
+
+    def __init__(self) -> None:
+        self.processes = processes()
+        self.threads = threads()
+        self.descriptors = descriptors()
+        self.files = files()
+
+    def added(self, since: Resources) -> list[str]:
+        """Return descriptions of all that is here and was not there."""
+        lines = [text for pid, text in self.processes.items() if pid not in since.processes]
+        for now, then in (
+            (self.threads, since.threads),
+            (self.descriptors, since.descriptors),
+            (self.files, since.files),
+        ):
+            lines += ["%s %s" % (key, now[key]) for key in now if key not in then]
+        return lines
+
+
+def wait_for_none(before: Resources, grace: float = GRACE) -> list[str]:
+    """Return what is left since `before` after at most `grace` seconds; processes left are killed."""
+    deadline = time.monotonic() + grace
+    while True:
+        after = Resources()
+        left = after.added(before)
+        if not left or time.monotonic() > deadline:
+            break
+        time.sleep(0.01)
+    for pid in after.processes:
+        if pid not in before.processes:
+            kill(pid)
+    return left
+
+
+def kill(pid: int) -> None:
+    """Kill a process that a test left behind, and reap it if it is our child."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass

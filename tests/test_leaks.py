@@ -1,0 +1,71 @@
+"""The fixture that fails a test which leaves something behind sees each kind of thing."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+from tests import leaks
+
+
+def test_an_idle_test_leaves_nothing() -> None:
+    before = leaks.Resources()
+    assert leaks.wait_for_none(before) == []
+
+
+def test_a_child_process_is_seen_and_killed() -> None:
+    before = leaks.Resources()
+    pid = os.posix_spawn("/bin/sleep", ["sleep", "60"], os.environ)
+    left = leaks.wait_for_none(before, 0)
+    assert len(left) == 1
+    assert "process %d" % pid in left[0]
+    assert "sleep 60" in left[0]
+    assert leaks.wait_for_none(before) == []
+
+
+def test_an_orphan_is_seen_by_its_mark() -> None:
+    before = leaks.Resources()
+    script = "import os; os.setsid(); print(os.posix_spawn('/bin/sleep', ['sleep', '60'], os.environ))"
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True)
+    left = leaks.wait_for_none(before, 0)
+    assert ["process %d" % int(done.stdout)] == [line.partition(" (")[0] for line in left]
+    assert leaks.wait_for_none(before) == []
+
+
+def test_a_zombie_is_seen() -> None:
+    before = leaks.Resources()
+    pid = os.posix_spawn("/bin/true", ["true"], os.environ)
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+    assert "process %d (state Z)" % pid in leaks.wait_for_none(before, 0)[0]
+    assert leaks.wait_for_none(before) == []
+
+
+def test_a_thread_is_seen_until_it_ends() -> None:
+    before = leaks.Resources()
+    event = threading.Event()
+    thread = threading.Thread(target=event.wait, name="left-over", daemon=True)
+    thread.start()
+    assert any("left-over" in line for line in leaks.wait_for_none(before, 0))
+    event.set()
+    assert leaks.wait_for_none(before) == []
+
+
+def test_a_descriptor_is_seen_even_under_a_reused_number() -> None:
+    first = os.open("/dev/null", os.O_RDONLY)
+    before = leaks.Resources()
+    os.close(first)
+    second = os.open("/dev/zero", os.O_RDONLY)
+    assert leaks.wait_for_none(before, 0) == ["fd %d -> /dev/zero " % second]
+    os.close(second)
+    assert leaks.wait_for_none(before) == []
+
+
+def test_a_file_of_the_library_is_seen() -> None:
+    before = leaks.Resources()
+    path = "/tmp/mitogen.%d.test" % os.getpid()
+    with open(path, "w"):
+        pass
+    assert leaks.wait_for_none(before, 0) == ["%s " % path]
+    os.unlink(path)
