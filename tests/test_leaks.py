@@ -27,7 +27,10 @@ def test_a_child_process_is_seen_and_killed() -> None:
 
 def test_an_orphan_is_seen_by_its_mark() -> None:
     before = leaks.Resources()
-    script = "import os; os.setsid(); print(os.posix_spawn('/bin/sleep', ['sleep', '60'], os.environ))"
+    script = (
+        "import subprocess as s; p = s.Popen(['sleep', '60'], stdout=s.DEVNULL, start_new_session=True);"
+        "print(p.pid); p.returncode = 0"
+    )
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, check=True)
     left = leaks.wait_for_none(before, 0)
     assert ["process %d" % int(done.stdout)] == [line.partition(" (")[0] for line in left]

@@ -186,6 +186,8 @@ def archive(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         opened.writestr("samplez/sub/__init__.py", "")
         opened.writestr("samplez/space/deep.py", "z = 1\n")
         opened.writestr("samplez/space/data.txt", "")
+        # Only with an entry of its own is a folder a namespace package.
+        opened.writestr("samplens/", "")
         opened.writestr("samplens/mod.py", "a = 1\n")
         opened.writestr("samplez/binary.pyc", b"")
     monkeypatch.syspath_prepend(str(path))

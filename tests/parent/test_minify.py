@@ -107,9 +107,7 @@ class Reference(ast.NodeTransformer):
     visit_AsyncFunctionDef = visit_FunctionDef
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
-        makers = {
-            ast.unparse(n).split("(")[0].split(".")[-1] for n in node.decorator_list + node.bases
-        }
+        makers = {ast.unparse(n).split("(")[0].split(".")[-1] for n in node.decorator_list + node.bases}
         if makers & {"dataclass", "NamedTuple", "TypedDict"}:
             for statement in node.body:
                 if isinstance(statement, ast.AnnAssign):
@@ -252,9 +250,7 @@ def test_new_syntax_in_annotations_runs_on_3_6() -> None:
         source = source.replace("*args: *tuple[int]", "*args: int")
     # A positional-only parameter is no annotation; its overloads are cut.
     code = minify(source) + "\nprint(sorted(f(1, z=2).items()))"
-    done = subprocess.run(
-        [str(PYTHON36), "-W", "error", "-c", code], check=True, stdout=subprocess.PIPE
-    )
+    done = subprocess.run([str(PYTHON36), "-W", "error", "-c", code], check=True, stdout=subprocess.PIPE)
     assert done.stdout == b"[('a', 1), ('b', 'c'), ('kw', {'z': 2}), ('local', [1])]\n"
 
 

@@ -84,8 +84,10 @@ class Select:
         self._receivers: dict[int, Source] = {}
         #: Ids of receivers that are in line, or being read.
         self._busy: set[int] = set()
-        #: How many receivers are in line. The latch may also hold calls to wake up, which are None.
-        self._in_line = 0
+        #: Ids of receivers that are in line. The latch may also hold calls to wake up, which are None.
+        self._in_line: set[int] = set()
+        #: Messages that receivers in line had when they were removed: {id: message}.
+        self._kept: dict[int, Message] = {}
         #: Threads in `get`, which must wake up when nothing is left to wait for.
         self._waiters = 0
         try:
@@ -165,7 +167,7 @@ class Select:
     def remove(self, recv: Source) -> None:
         """Remove a receiver, channel or select.
 
-        If it had a message by then, the next `get` may still return that.
+        If it had a message by then, a later `get` still returns that one.
 
         :raises Error: it is not in this select.
         """
@@ -177,6 +179,9 @@ class Select:
             if self._receivers.pop(id(recv), None) is None:
                 return False
             recv.notify = None
+            if id(recv) in self._in_line and not isinstance(recv, Select):
+                # Taken now, so that what arrives later is the receiver's own.
+                self._keep(recv)
             is_last = not self._receivers
             waiters = self._waiters if is_last else 0
         if is_last:
@@ -184,6 +189,14 @@ class Select:
                 self._put(None)
             self._notify()
         return True
+
+    def _keep(self, recv: Receiver) -> None:
+        try:
+            msg = recv.get(block=False, throw_dead=False)
+        except (TimeoutError, ChannelError):
+            return
+        msg.receiver = recv
+        self._kept[id(recv)] = msg
 
     def close(self) -> None:
         """Remove all receivers, and end every wait in `get` with `LatchError`. Idempotent.
@@ -194,6 +207,7 @@ class Select:
             for recv in self._receivers.values():
                 recv.notify = None
             self._receivers.clear()
+            self._kept.clear()
             self._latch.close()
         self._notify()
 
@@ -205,7 +219,8 @@ class Select:
         :raises LatchError: the select was closed.
         """
         self._latch.empty()
-        return not self._in_line
+        with self._lock:
+            return not any(i in self._receivers or i in self._kept for i in self._in_line)
 
     def get(self, timeout: float | None = None, block: bool = True) -> Message:
         """Return the next message of any receiver; its `receiver` is the one that received it.
@@ -245,7 +260,7 @@ class Select:
                 self._waiters -= 1
         if recv is not None:
             with self._lock:
-                self._in_line -= 1
+                self._in_line.discard(id(recv))
         return recv
 
     def _dead_reason(self) -> str | None:
@@ -262,6 +277,20 @@ class Select:
 
     def _read(self, recv: Source) -> Message | None:
         """Take one message from a receiver that was in line; None if it has none."""
+        with self._lock:
+            msg = self._kept.pop(id(recv), None)
+            is_ours = id(recv) in self._receivers
+        if msg is None and is_ours:
+            msg = self._take(recv)
+        with self._lock:
+            self._busy.discard(id(recv))
+            has_more = id(recv) in self._receivers and _has_message(recv)
+        if has_more:
+            self._on_ready(recv)
+        return msg
+
+    def _take(self, recv: Source) -> Message | None:
+        """Take a message from a receiver, and remove the receiver if it has done its part."""
         msg: Message | None = None
         is_done = False
         try:
@@ -283,11 +312,6 @@ class Select:
         if is_done and self._oneshot:
             # Before it stops being busy, so that it gives one message and no more.
             self._discard(recv)
-        with self._lock:
-            self._busy.discard(id(recv))
-            has_more = id(recv) in self._receivers and _has_message(recv)
-        if has_more:
-            self._on_ready(recv)
         return msg
 
     def _on_ready(self, recv: Any) -> None:
@@ -296,7 +320,7 @@ class Select:
             if id(recv) in self._busy or id(recv) not in self._receivers:
                 return
             self._busy.add(id(recv))
-            self._in_line += 1
+            self._in_line.add(id(recv))
         self._put(recv)
         self._notify()
 

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any, Union
 
-    #: (names of a package's children, or None for a module; path; source or code)
-    Shipped = tuple[Union[tuple[str, ...], None], str, Union[bytes, str, CodeType]]
+    #: (names of a package's children, or None for a module; path, if not from the name; source or code)
+    Shipped = tuple[Union[tuple[str, ...], None], Union[str, None], Union[bytes, str, CodeType]]
+
+
+class LazyModule(type(sys)):  # type: ignore[misc]
+    """A module whose `__getattr__` function is asked for what is missing; Python 3.7 does so itself."""
+
+    def __getattr__(self, name: str) -> object:
+        if "__getattr__" not in self.__dict__:
+            raise AttributeError(name)
+        return self.__dict__["__getattr__"](name)
 
 
 class Finder:
@@ -37,14 +46,18 @@ class Finder:
         """Return the spec of a module that was sent, else None."""
         if fullname not in self.modules:
             return None
-        children, origin, _ = self.modules[fullname]
+        children = self.modules[fullname][0]
+        origin = self.get_filename(fullname)
         loader: Any = self
         spec = ModuleSpec(fullname, loader, origin=origin, is_package=children is not None)
         spec.has_location = True
         return spec
 
-    def create_module(self, spec: Any) -> None:
-        """Let the import system make the module as usual."""
+    def create_module(self, spec: Any) -> Any:
+        """Let the import system make the module as usual, except for one case on Python 3.6."""
+        if spec.name == "mitogen.core" and sys.version_info < (3, 7):
+            return LazyModule(spec.name)
+        return None
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the code of a module, compiling it if it came as source."""
@@ -52,10 +65,14 @@ class Finder:
 
     def get_code(self, fullname: str) -> Any:
         """Return the code object of a module."""
-        _, origin, code = self.modules[fullname]
+        code = self.modules[fullname][2]
         if isinstance(code, (str, bytes)):
-            return compile(code, origin, "exec", 0, True)
+            return compile(code, self.get_filename(fullname), "exec", 0, True)
         return code
+
+    def get_filename(self, fullname: str) -> str:
+        """Return the path that was sent, or one made from the name."""
+        return self.modules[fullname][1] or fullname.replace(".", "/") + ".py"
 
     def get_source(self, fullname: str) -> str | None:
         """Return the source that was sent, for tracebacks and `inspect`; None if code was sent."""

@@ -138,10 +138,6 @@ class Broker:
         """
         return self.timers.schedule(monotonic() + seconds, func)
 
-    def assert_thread(self) -> None:
-        """Raise AssertionError unless this is the broker thread."""
-        assert get_ident() == self._thread_id, "for the broker thread only"
-
     # -- Streams -------------------------------------------------------------------------------
 
     def start_receive(self, stream: BasicStream) -> None:

@@ -102,6 +102,9 @@ class ExternalContext:
         self.stream = Stream(self.router, parent_ids[0], "parent", receive_fd, transmit_fd)
         listen(self.stream, "disconnect", self._on_parent_gone)
         self.stream.write([READY])
+        # Nothing is received before everything below is in place, but what waits for the parent must
+        # find that there is a way to it.
+        self.router.add_link(self.parent, self.stream)
         self.dispatcher = Dispatcher(self.router, self)
         self.router.add_handler(self._on_shutdown, handles.SHUTDOWN, policy=has_parent_authority)
         self.importer = Importer(
@@ -116,7 +119,7 @@ class ExternalContext:
             from mitogen.core.debuglog import enable_debug
 
             enable_debug()
-        self.router.register(self.parent, self.stream)
+        self.broker.start_receive(self.stream)
 
     def main(self) -> None:
         """Run the child until its parent lets it go; then exit the process."""

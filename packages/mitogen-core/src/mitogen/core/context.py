@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from mitogen.core import serialization
 from mitogen.core.errors import Error
-from mitogen.core.receiver import Receiver
 
 if TYPE_CHECKING:
     from typing import Any
 
     from mitogen.core.message import Message
+    from mitogen.core.receiver import Receiver
     from mitogen.core.router import Router
 
 
@@ -57,6 +57,9 @@ class Context:
 
         :param persist: expect more replies than one.
         """
+        # Outside the bundle: calls that only return something need no receiver.
+        from mitogen.core.receiver import Receiver
+
         receiver = Receiver(self._router(), persist=persist, respondent=self)
         msg.reply_to = receiver.handle
         self.send(msg)

@@ -8,6 +8,11 @@ looked up by name.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: Characters of a remote text or traceback that are kept. Far above any text that a person reads, and
 #: low enough that an error never meets the message size limit.
 TEXT_LIMIT = 1 << 18
@@ -62,15 +67,22 @@ def cut(text: str, limit: int = TEXT_LIMIT) -> str:
     if over <= 0:
         return text
     half = limit // 2
-    return "%s\n[... %d characters cut ...]\n%s" % (text[:half], over, text[-half:])
+    return "%s\n[... %d characters cut ...]\n%s" % (text[:half], over, text[half + over :])
 
 
-def text_of(obj: object) -> str:
-    """Return ``str(obj)``, or a placeholder when that raises: user classes may do anything."""
+def text_of(obj: object, show: Callable[[object], str] = str) -> str:
+    """Return ``show(obj)``, or a placeholder when that raises: user classes may do anything.
+
+    Exactly a `str`: instances of subclasses, as lazily translated texts are, can't be sent.
+    """
     try:
-        return cut(str(obj))
+        return str.__str__(show(obj))
     except BaseException as e:
-        return "<unprintable %s object: str() raised %s>" % (type(obj).__name__, type(e).__name__)
+        return "<unprintable %s object: %s() raised %s>" % (
+            type(obj).__name__,
+            show.__name__,
+            type(e).__name__,
+        )
 
 
 def type_name(cls: type) -> str:
@@ -96,10 +108,11 @@ class CallError(Error):
         traceback: str = "",
         cause: CallError | None = None,
     ) -> None:
-        self.type_name = type_name
-        self.text = text
-        self.traceback = traceback
-        self.cause = cause
+        # Whatever a caller, or a hostile pickle, gives: this must be safe to look at, and to send on.
+        self.type_name = text_of(type_name)
+        self.text = text_of(text)
+        self.traceback = text_of(traceback)
+        self.cause = cause if isinstance(cause, CallError) else None
         Error.__init__(self, self._compose())
 
     def _compose(self) -> str:
@@ -115,7 +128,7 @@ class CallError(Error):
 
         Only for exceptions that were caught in this process; any thread may call it.
         """
-        if isinstance(exc, CallError):
+        if type(exc) is CallError:
             return exc
         lines = ""
         if exc.__traceback__ is not None:
@@ -126,10 +139,12 @@ class CallError(Error):
                 lines = cut("".join(traceback.format_tb(exc.__traceback__)))
             except BaseException:
                 lines = "  <the traceback could not be formatted>\n"
-        cause = exc.__cause__ or (None if exc.__suppress_context__ else exc.__context__)
+        cause = exc.__cause__
+        if cause is None and not exc.__suppress_context__:
+            cause = exc.__context__
         return cls(
             type_name(type(exc)),
-            text_of(exc),
+            cut(text_of(exc)),
             lines,
             cls.from_exception(cause, depth - 1) if cause is not None and depth else None,
         )

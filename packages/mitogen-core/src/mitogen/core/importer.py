@@ -79,8 +79,8 @@ class Importer:
                 return spec
         package, _, child = fullname.rpartition(".")
         known = self._finder.modules.get(package)
-        # The list of the library's own package does not name what siblings add to it.
-        if known is not None and package != "mitogen" and child not in (known[0] or ()):
+        # The library's own packages come without such a list.
+        if known is not None and package[:7] != "mitogen" and child not in (known[0] or ()):
             return None
         if get_ident() == self._router.broker._thread_id:
             logs.log(logs.DEBUG, "%s is not here, and the broker thread can't wait for it", fullname)

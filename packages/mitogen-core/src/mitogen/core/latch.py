@@ -11,6 +11,8 @@ the process is gone.
 Each sleeper is woken for one value, and takes it from the queue itself. A sleeper that gives up
 (time-out, KeyboardInterrupt) after it was chosen takes the value, or passes the wake-up on. Its byte may
 then stay unread in the pipe: whoever sleeps on that pipe next wakes once for nothing and sleeps again.
+That byte may even be written after the sleeper left, so a pipe is closed with the last reference to it:
+closed any sooner, its number could belong to another file by then.
 """
 
 from __future__ import annotations
@@ -25,50 +27,49 @@ from typing import TYPE_CHECKING
 from mitogen.core.errors import LatchError, TimeoutError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
-#: Pipes that no thread sleeps on: (read fd, write fd).
-_idle_pipes: list[tuple[int, int]] = []
 _WAKE = b"\0"
 #: Idle pipes kept for reuse; beyond this they are closed.
 _MAX_IDLE = 32
 
 
+class _Pipe:
+    """A pipe to sleep on, closed with the last reference to it."""
+
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe()
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        close(self.read_fd)
+        close(self.write_fd)
+
+
+#: Pipes that no thread sleeps on. Who takes one gives it back to the same list.
+_idle_pipes: list[_Pipe] = []
+
+
 def close_idle_pipes() -> None:
-    """Close the pipes that no thread sleeps on. Any thread may call it, at any time."""
-    while _idle_pipes:
-        try:
-            pipe = _idle_pipes.pop()
-        except IndexError:
-            return
-        os.close(pipe[0])
-        os.close(pipe[1])
+    """Close the pipes that no thread sleeps on now, and the others as they are given back. Any thread."""
+    global _idle_pipes
+    _idle_pipes = []
 
 
-def _take_pipe() -> tuple[int, int]:
-    try:
-        return _idle_pipes.pop()
-    except IndexError:
-        return os.pipe()
-
-
-def _give_back(pipe: tuple[int, int]) -> None:
-    if len(_idle_pipes) < _MAX_IDLE:
-        _idle_pipes.append(pipe)
-    else:
-        os.close(pipe[0])
-        os.close(pipe[1])
-
-
-def wait_readable(fd: int, timeout: float | None) -> bool:
-    """Sleep until `fd` is readable, at most `timeout` seconds; return False if the time passed."""
-    poll = getattr(select, "poll", None)
-    if poll is None:
-        return bool(select.select([fd], [], [], timeout)[0])
-    poller = poll()
+def wait_readable(fd: int, timeout: float) -> bool:
+    """Sleep until `fd` is readable, for `timeout` seconds, or 11 days; return False if the time passed."""
+    poller = select.poll()
     poller.register(fd, select.POLLIN)
-    # Rounded up, so that a wake-up is never early by the part of a millisecond.
-    return bool(poller.poll(None if timeout is None else int(timeout * 1000) + 1))
+    # Rounded up, so that a wake-up is never early by the part of a millisecond; and no more than the
+    # system takes.
+    return bool(poller.poll(int(min(timeout, 1e6) * 1000) + 1))
+
+
+def _take_pipe(idle: list[_Pipe]) -> _Pipe:
+    try:
+        return idle.pop()
+    except IndexError:
+        return _Pipe()
 
 
 class Latch:
@@ -77,7 +78,7 @@ class Latch:
     def __init__(self) -> None:
         self._lock = allocate_lock()
         self._queue: deque[Any] = deque()
-        self._sleepers: list[tuple[int, int]] = []
+        self._sleepers: list[_Pipe] = []
         self.closed = False
 
     def put(self, obj: Any = None) -> None:
@@ -85,14 +86,20 @@ class Latch:
 
         :raises LatchError: the latch was closed.
         """
-        with self._lock:
-            if self.closed:
-                raise LatchError("the latch is closed")
-            self._queue.append(obj)
-            if not self._sleepers:
-                return
-            fd = self._sleepers.pop(0)[1]
-        os.write(fd, _WAKE)
+        sleeper = None
+        try:
+            with self._lock:
+                if self.closed:
+                    raise LatchError("the latch is closed")
+                self._queue.append(obj)
+                if self._sleepers:
+                    # In this order: an exception may come anywhere in the main thread, and one wake-up
+                    # too many does no harm.
+                    sleeper = self._sleepers[0]
+                    del self._sleepers[0]
+        finally:
+            if sleeper is not None:
+                os.write(sleeper.write_fd, _WAKE)
 
     def close(self) -> None:
         """Wake every sleeping thread with `LatchError`, now and for ever. Idempotent."""
@@ -100,7 +107,7 @@ class Latch:
             self.closed = True
             sleepers, self._sleepers = self._sleepers, []
         for sleeper in sleepers:
-            os.write(sleeper[1], _WAKE)
+            os.write(sleeper.write_fd, _WAKE)
 
     def empty(self) -> bool:
         """Return True if `get` would block.
@@ -123,6 +130,7 @@ class Latch:
         """
         deadline = None if timeout is None else monotonic() + timeout
         pipe = None
+        idle = _idle_pipes
         try:
             while True:
                 with self._lock:
@@ -136,10 +144,10 @@ class Latch:
                     if not block or (timeout is not None and timeout <= 0):
                         raise TimeoutError("nothing arrived within the time given")
                     if pipe is None:
-                        pipe = _take_pipe()
+                        pipe = _take_pipe(idle)
                     self._sleepers.append(pipe)
-                if timeout is None or wait_readable(pipe[0], timeout):
-                    os.read(pipe[0], 1)
+                if timeout is None or wait_readable(pipe.read_fd, timeout):
+                    os.read(pipe.read_fd, 1)
                 if deadline is not None:
                     timeout = deadline - monotonic()
         except (LatchError, TimeoutError):
@@ -148,13 +156,13 @@ class Latch:
             self._pass_on(pipe)
             raise
         finally:
-            if pipe is not None:
-                _give_back(pipe)
+            if pipe is not None and len(idle) < _MAX_IDLE:
+                idle.append(pipe)
 
-    def _pass_on(self, pipe: tuple[int, int] | None) -> None:
+    def _pass_on(self, pipe: _Pipe | None) -> None:
         """Leave the sleepers on an exception, and let another one take what this one was woken for."""
         with self._lock:
             if pipe in self._sleepers:
                 self._sleepers.remove(pipe)
             elif self._queue and self._sleepers:
-                os.write(self._sleepers.pop(0)[1], _WAKE)
+                os.write(self._sleepers.pop(0).write_fd, _WAKE)

@@ -88,19 +88,10 @@ def forward_to(router: Router, context_id: int, level: int) -> None:
 
 
 def _install_handler() -> None:
-    import logging
+    # Outside the bundle: only children that import logging need it.
+    from mitogen.core.loghandler import install
 
-    class ForwardHandler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            try:
-                # With the library's own lines this can't loop: sending logs nothing.
-                sink(record.levelno, record.name, self.format(record))
-            except Exception:
-                self.handleError(record)
-
-    root = logging.getLogger()
-    root.addHandler(ForwardHandler())
-    root.setLevel(child_level or 0)
+    install(sink, child_level or 0)
 
 
 class _LoggingWatcher:

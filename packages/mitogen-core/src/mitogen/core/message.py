@@ -155,14 +155,14 @@ class Message:
         router.route(msg)
 
     def __repr__(self) -> str:
-        return "Message(%d -> %d, auth %d, handle %d, reply_to %d, %d bytes: %r)" % (
+        # No part of the body: messages are logged, and bodies hold passwords.
+        return "Message(%d -> %d, auth %d, handle %d, reply_to %d, %d bytes)" % (
             self.src_id,
             self.dst_id,
             self.auth_id,
             self.handle,
             self.reply_to,
             self.size(),
-            self.data[:40] if self.size() < 65536 else "...",
         )
 
 

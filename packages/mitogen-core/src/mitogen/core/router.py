@@ -236,42 +236,33 @@ class Router:
         :raises ChannelError: the broker has ended.
         :raises Error: the message is larger than `max_message_size`.
         """
-        decision = self.table.decide(msg.dst_id, msg.src_id, msg.auth_id, msg.size(), None)
-        if decision is DELIVER:
-            self.broker.defer(self._dispatch, msg, None)
-        elif decision.refusal is not None:
-            reason = self.table.explain(decision.refusal, msg.dst_id, msg.src_id)
-            if decision.refusal is TOO_LARGE:
-                raise Error("%s: it has %d", reason, msg.size())
-            self._refuse(msg, reason)
-        elif not decision.link.send(msg):  # type: ignore[attr-defined]
-            link: Any = decision.link
-            self._refuse(msg, self.broker.dead_reason or link.reason)
+        self._async_route(msg)
 
     def _async_route(self, msg: Message, stream: Stream | None = None) -> None:
-        """Like `route`, but on the broker thread, and with less overhead.
+        """Act on a message, as `routing` decides.
 
-        :param stream: the stream that the message arrived on; its claims are then verified.
+        :param stream: the stream that it arrived on, whose claims are then verified; broker thread only.
+            None for a message made in this context.
         """
-        if stream is None:
-            self.route(msg)
-        else:
-            self._receive(msg, stream)
-
-    def _receive(self, msg: Message, stream: Stream) -> None:
-        """Act on a message that arrived on `stream`."""
-        decision = self.table.decide(msg.dst_id, msg.src_id, msg.auth_id, len(msg.body), stream)
+        decision = self.table.decide(msg.dst_id, msg.src_id, msg.auth_id, msg.size(), stream)
         if decision is DELIVER:
-            self._dispatch(msg, stream)
-        elif decision.refusal is None:
-            link: Any = decision.link
+            if stream is None:
+                self.broker.defer(self._dispatch, msg, None)
+            else:
+                self._dispatch(msg, stream)
+            return
+        link: Any = decision.link
+        if link is not None:
             if not link.send(msg):
-                self._refuse(msg, link.reason)
-        else:
-            reason = self.table.explain(decision.refusal, msg.dst_id, msg.src_id)
+                self._refuse(msg, self.broker.dead_reason or link.reason)
+            return
+        reason = self.table.explain(decision.refusal, msg.dst_id, msg.src_id)  # type: ignore[arg-type]
+        if stream is not None:
             self._complain("refused %r from %s: %s", msg, stream.name, reason)
-            if decision.refusal is not SPOOFED:
-                self._refuse(msg, reason)
+        elif decision.refusal is TOO_LARGE:
+            raise Error("%s: it has %d", reason, msg.size())
+        if decision.refusal is not SPOOFED:
+            self._refuse(msg, reason)
 
     def _complain(self, fmt: str, *args: object) -> None:
         """Warn about what a peer sent, at most once a second: a hostile one could fill a disk."""

@@ -8,9 +8,13 @@ starts with the byte 0x80) or, for a plain `bytes` value, the byte 0x00 and the 
 need no pickle, and are not copied on the way to the socket.
 
 A peer must not be able to change what later messages mean. Pickle's BUILD operation sets attributes of
-whatever is on its stack, so `find_class` never hands out a mutable class or function: only immutable
-built-in types, and `_Maker` tuples, which have no attributes to set. For the same reason makers return
-fresh objects, never ones that the program shares.
+whatever is on its stack, so `find_class` hands out neither classes nor functions: only a `_Maker` tuple,
+which has no attributes to set. For the same reason makers return fresh objects, never ones that the
+program shares. Makers take what reducers give and nothing else: `bytearray(1 << 40)` is a bomb.
+
+Nothing that a user could send is saved by name, only `remake` with the name of a type: a class that was
+the callable of one value would be in the pickler's memo, and pass unasked as a value of its own. The one
+exception is `bytearray`: from Python 3.8 on the C pickler saves those by itself, with their class.
 
 Rejected: `pickle.dumps` and a check of its result (a class that is pickled by name can't be told from
 data without a second parse); walking every value before pickling (twice the time of the pickling); other
@@ -70,31 +74,24 @@ class Secret(str):
         return "Secret(...)"
 
 
-#: How to take apart a value of a type: (callable to name on the wire, its arguments).
+#: How to take apart a value of a type: (the type to name on the wire, arguments for its maker).
 REDUCERS: dict[type, Callable[[Any], Reduced]] = {
     complex: lambda obj: (complex, (obj.real, obj.imag)),
     bytearray: lambda obj: (bytearray, (bytes(obj),)),
     Blob: lambda obj: (Blob, (bytes(obj),)),
     Secret: lambda obj: (Secret, (str.__str__(obj),)),
-    CallError: lambda obj: obj.__reduce__(),
+    CallError: lambda obj: (CallError, (obj.type_name, obj.text, obj.traceback, obj.cause)),
 }
 
-#: Global names that a pickle may use, and what makes the value: fn(router, *arguments).
+#: Types by (module, name), and what makes their values: fn(router, *arguments).
 MAKERS: dict[tuple[str, str], Callable[..., Any]] = {}
 
-#: Immutable types that may be handed to the unpickler as they are.
-BUILTINS: dict[str, Any] = {
-    "bytearray": bytearray,
-    "complex": complex,
-    "set": set,
-    "frozenset": frozenset,
-}
-
-#: Standard library types that are imported with the first value of them.
+#: Types that are imported with the first value of them.
 _LAZY = {
     "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
     "decimal": ("Decimal",),
     "uuid": ("UUID",),
+    "mitogen.core.receiver": ("Sender",),
 }
 
 
@@ -107,21 +104,36 @@ def register(cls: type, reducer: Callable[[Any], Reduced], maker: Callable[..., 
     MAKERS[cls.__module__, cls.__qualname__] = maker
 
 
-register(Blob, REDUCERS[Blob], lambda router, value: Blob(value))
+register(complex, REDUCERS[complex], lambda router, real, imag: complex(real, imag))
+# Joining takes bytes only, where the constructors would take a number.
+register(bytearray, REDUCERS[bytearray], lambda router, value: bytearray().join([value]))
+register(Blob, REDUCERS[Blob], lambda router, value: Blob(b"".join([value])))
 register(Secret, REDUCERS[Secret], lambda router, value: Secret(value))
 register(CallError, REDUCERS[CallError], lambda router, *args: CallError(*args))
 
 
+def remake(*args: Any) -> Any:
+    """Stand in a pickle for the `_Maker` that its reader uses; never called."""
+
+
 class _Maker(tuple):  # type: ignore[type-arg]
-    """A callable without attributes: (function, router)."""
+    """What `remake` stands for, without attributes: (router, *arguments that come first)."""
 
     __slots__ = ()
 
     def __call__(self, *args: Any) -> Any:
-        return self[0](self[1], *args)
+        module, name, *args = self[1:] + args  # type: ignore[assignment]
+        maker = MAKERS.get((module, name))
+        if maker is None and name in _LAZY.get(module, ()):
+            cls = getattr(__import__(module, None, None, [name]), name)
+            # The library's own types register themselves.
+            maker = MAKERS.setdefault((module, name), lambda router, *args: cls(*args))
+        if maker is None:
+            raise SerializationError("refused to create %s.%s: not an allowed type", module, name)
+        return maker(self[0], *args)
 
 
-def _reduce(obj: Any) -> Reduced:
+def reduce_value(obj: Any) -> Reduced:
     """Take apart a value that pickle does not handle by itself, or refuse it."""
     cls = type(obj)
     for base in cls.__mro__:
@@ -135,42 +147,25 @@ def _reduce(obj: Any) -> Reduced:
 
 
 class _Pickler(Pickler):
-    #: The callable named by the value being reduced: the one class that may be saved by name.
-    _maker: Any = None
+    #: The one thing of ours that is saved by name.
+    _maker = staticmethod(remake)
 
-    def _reduce(self, obj: Any) -> Reduced:
-        reduced = _reduce(obj)
-        self._maker = reduced[0]
-        return reduced
+    def reduce(self, obj: Any) -> Reduced:
+        cls, args = reduce_value(obj)
+        return remake, (cls.__module__, cls.__qualname__) + args
 
-    if sys.version_info >= (3, 8):
-
-        def reducer_override(self, obj: Any) -> Any:
-            # Only the pure Python pickler asks about basic types.
-            if type(obj) in BASIC or obj is self._maker:
-                return NotImplemented
-            return self._reduce(obj)
-
-    else:
-
-        def __init__(self, *args: Any) -> None:
-            Pickler.__init__(self, *args)
-            self.dispatch_table = _Table(self)
-
-        def persistent_id(self, obj: Any) -> None:
-            # Classes and functions never get to the dispatch table.
-            if callable(obj) and obj is not self._maker and type(obj) not in REDUCERS:
-                _reduce(obj)
+    def reducer_override(self, obj: Any) -> Any:
+        # Only the pure Python pickler asks about basic types.
+        if type(obj) in BASIC or obj is remake or obj is bytearray:
+            return NotImplemented
+        return self.reduce(obj)
 
 
-class _Table(dict):  # type: ignore[type-arg]
-    """A dispatch table that knows a reducer for every type; for Python 3.6 and 3.7."""
-
-    def __init__(self, pickler: _Pickler) -> None:
-        self._pickler = pickler
-
-    def __getitem__(self, cls: type) -> Any:
-        return self._pickler._reduce
+if sys.version_info < (3, 8):
+    # Sent along with the bundle where it is needed.
+    from mitogen.core.oldpickle import make_pickler
+else:
+    make_pickler = _Pickler
 
 
 class _Parts(list):  # type: ignore[type-arg]
@@ -183,20 +178,15 @@ class _Parts(list):  # type: ignore[type-arg]
 class _Unpickler(Unpickler):
     router: Router | None
 
+    # The pure Python one, PyPy's, would let BUILD change shared values such as `timezone.utc`.
+    dispatch = {op: load for op, load in getattr(Unpickler, "dispatch", {}).items() if op != ord("b")}
+
     def find_class(self, module: str, name: str) -> Any:
-        if module == "builtins" and name in BUILTINS:
-            return BUILTINS[name]
-        maker = MAKERS.get((module, name))
-        if maker is None and name in _LAZY.get(module, ()):
-            maker = MAKERS[module, name] = _lazy_maker(module, name)
-        if maker is None:
-            raise SerializationError("refused to create %s.%s: not an allowed type", module, name)
-        return _Maker((maker, self.router))
-
-
-def _lazy_maker(module: str, name: str) -> Callable[..., Any]:
-    cls = getattr(__import__(module), name)
-    return lambda router, *args: cls(*args)
+        if name == "remake" and module == __name__:
+            return _Maker((self.router,))
+        if name == "bytearray" and module == "builtins":
+            return _Maker((self.router, module, name))
+        raise SerializationError("refused to create %s.%s: not an allowed type", module, name)
 
 
 def dumps(obj: object, label: str = "value") -> Body:
@@ -210,9 +200,12 @@ def dumps(obj: object, label: str = "value") -> Body:
         return RAW + obj if len(obj) < JOIN_LIMIT else [RAW, obj]
     parts = _Parts()
     try:
-        _Pickler(parts, PROTOCOL).dump(obj)
+        make_pickler(parts, PROTOCOL).dump(obj)
     except Exception as e:
-        raise SerializationError("%s", _explain(obj, label, e)) from None
+        # Outside the bundle: few children ever try to send what can't be sent.
+        from mitogen.core.explain import explain
+
+        raise SerializationError("%s", explain(obj, label, e)) from None
     if len(parts) == 1:
         return parts[0]  # type: ignore[no-any-return]
     return list(parts) if sum(map(len, parts)) > JOIN_LIMIT else b"".join(parts)
@@ -236,32 +229,3 @@ def loads(data: bytes, router: Router | None) -> Any:
         raise SerializationError(
             "the message can't be unpickled: %s: %s", type(e).__name__, cut(str(e), 500)
         ) from e
-
-
-def _explain(obj: object, label: str, error: Exception) -> str:
-    """Say which part of `obj` made pickling fail."""
-    if isinstance(error, RecursionError):
-        return "%s: nested too deeply to be sent" % label
-    hint = "; only plain values can be sent (see mitogen.utils.cast for subclasses of them)"
-    seen = set()
-    pending = [(label, obj)]
-    while pending:
-        path, value = pending.pop()
-        cls = type(value)
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if cls in (list, tuple, set, frozenset):
-            pending.extend([("%s[%d]" % (path, i), v) for i, v in enumerate(value)][::-1])  # type: ignore[var-annotated,arg-type]
-        elif cls is dict:
-            for key, item in reversed(list(value.items())):  # type: ignore[attr-defined]
-                pending.append(("%s[%s]" % (path, cut(repr(key), 100)), item))
-                pending.append(("key of " + path, key))
-        elif cls not in BASIC:
-            try:
-                _reduce(value)
-            except SerializationError as e:
-                return "%s: %s%s" % (path, e, hint)
-            except Exception as e:
-                return "%s: %s: %s" % (path, type_name(cls), type(e).__name__)
-    return "%s: %s: %s" % (label, type(error).__name__, error)

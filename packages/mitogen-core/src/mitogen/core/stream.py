@@ -169,12 +169,12 @@ class Stream(BasicStream):
         self.received += count
         msg = self._decoder.body_received(count)
         if msg is not None:
-            self.router._receive(msg, self)
+            self.router._async_route(msg, self)
 
     def receive_data(self, broker: Broker, data: bytes) -> None:
         """Take `data`, the next bytes from the peer. Broker thread only."""
         for msg in self._decoder.receive_data(data):
-            self.router._receive(msg, self)
+            self.router._async_route(msg, self)
         if self._decoder.error and not self.closed:
             self.disconnect(broker, "%s sent what is %s" % (self.name, self._decoder.error))
             logs.log(logs.ERROR, "disconnected: %s", self.reason)

@@ -13,12 +13,28 @@ def profiling_wanted() -> bool:
     return False
 
 
+#: Brokers to end when the main thread has ended.
+_watched: list[Broker] = []
+
+
+def _end_watched() -> None:
+    """Runs when the main thread has ended, before the other threads are joined: they may be waiting on
+    contexts, and would for ever."""
+    for broker in _watched[:]:
+        broker.shutdown()
+
+
+# What `concurrent.futures` uses for the same purpose. Without it (PyPy, or a future version), the exit
+# functions still end the broker, once no other thread is left.
+getattr(threading, "_register_atexit", lambda func: None)(_end_watched)
+
+
 class Broker(mitogen.core.Broker):
     """Multiplex all I/O of a program on one thread, which starts at once.
 
     :param install_watcher: end the broker, and with it all contexts, when the main thread has ended
         without `shutdown` having been called. A safety net, not a way to end a program: call
-        `shutdown`, or use a `Router` in a ``with`` statement.
+        `shutdown`, or use a `Router` in a ``with`` statement. No thread is needed for it.
     """
 
     shutdown_timeout = 5.0
@@ -26,9 +42,8 @@ class Broker(mitogen.core.Broker):
     def __init__(self, install_watcher: bool = True) -> None:
         mitogen.core.Broker.__init__(self)
         if install_watcher:
-            # The thread covers a program whose other threads wait on contexts: the interpreter joins
-            # those before it runs exit functions. The exit function makes it wait for the end.
-            threading.Thread(target=self._watch, name="mitogen.watcher", daemon=True).start()
+            _watched.append(self)
+            # The program may leave without waiting for the end; exit functions wait.
             atexit.register(self._at_exit)
 
     def _start_thread(self) -> None:
@@ -44,10 +59,6 @@ class Broker(mitogen.core.Broker):
         else:
             self._broker_main()
 
-    def _watch(self) -> None:
-        threading.main_thread().join()
-        self.shutdown()
-
     def _at_exit(self) -> None:
         self.shutdown()
         self.join()
@@ -56,3 +67,5 @@ class Broker(mitogen.core.Broker):
         mitogen.core.Broker.join(self, timeout)
         if self.dead_reason:
             atexit.unregister(self._at_exit)
+            if self in _watched:
+                _watched.remove(self)

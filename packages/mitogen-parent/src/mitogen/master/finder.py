@@ -22,6 +22,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from mitogen.core.errors import Error
+from mitogen.master.program import NO_GUARD, importable
 from mitogen.master.search import children, loaded, locations, search
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ def _find_main() -> FoundModule | None:
     loader = spec.loader if spec else getattr(module, "__loader__", None)
     # Python deletes `__file__` once a script has run to its end, while threads of it may go on.
     path = getattr(module, "__file__", None) or getattr(loader, "path", None)
+    if path is not None and path.startswith("<"):
+        path = None  # <stdin>
     if hasattr(sys, "ps1") and (path is None or "_pyrepl" in path):
         raise NotServable(
             "__main__",
@@ -168,8 +171,6 @@ def _find_main() -> FoundModule | None:
     found = _from_file("__main__", loader, name, path, None)
     if found is None:
         raise NotServable("__main__", "its file %s can't be read as source code" % path)
-    from mitogen.master.program import NO_GUARD, importable
-
     try:
         source = importable(found.source)
     except SyntaxError as e:

@@ -8,8 +8,8 @@ it must parse on any Python from 2.4 on, because an interpreter that is too old 
 so. It
 
 1. takes the current folder off `sys.path`, so that a file there can't pass for a standard module;
-2. writes the hello: ``MITOGEN1 3.11.7 cpython-311 a70d0d0a PATH``: version, implementation, magic number
-   of its bytecode, and the folder that has the wanted version of mitogen-core installed, if any. The
+2. writes the hello: ``MITOGEN1 3.11.7 cpython-311 a70d0d0a linux PATH``: version, implementation, magic
+   number of its bytecode, platform, and the folder that has the wanted version of mitogen-core, if any. The
    marker is put together at run time, so that a terminal which echoes the command can't be taken for it;
 3. reads one payload: its length in hex, and a marshalled tuple, the first item of which it executes.
 
@@ -35,9 +35,9 @@ MARKER = b"MITOGEN1 "
 
 FIRST_STAGE = """\
 import sys;sys.path=[p for p in sys.path if p]
-import os,select
+import os,select,marshal
 def r(n):
- b=''.encode()
+ b=bytes()
  while len(b)<n:
   select.select([0],[],[])
   try:d=os.read(0,n-len(b))
@@ -48,8 +48,8 @@ def r(n):
 try:from _frozen_importlib_external import MAGIC_NUMBER as m;m=sys.implementation.cache_tag+' '+m.hex()
 except:m='- -'
 i='-'
-%sos.write(1,('MITO'+'GEN1 %%s %%s %%s\\n'%%(sys.version.split()[0],m,i)).encode())
-import marshal;t=marshal.loads(r(int(r(8),16)));exec(t[0])"""
+%sos.write(1,('MITO'+'GEN1 %%s %%s %%s %%s\\n'%%(sys.version.split()[0],m,sys.platform,i)).encode())
+t=marshal.loads(r(int(r(8),16)));exec(t[0])"""
 
 #: Part of the first stage that looks for an installed core: beside the interpreter, which covers virtual
 #: environments, and where pip puts it on Debian. A core that is installed anywhere else is simply sent.
@@ -95,6 +95,7 @@ class Hello:
     :ivar version: as in ``(3, 11, 7)``.
     :ivar tag: implementation and version as used for cache files, or ``-``.
     :ivar magic: magic number of its bytecode in hex, or ``-``.
+    :ivar platform: its `sys.platform`.
     :ivar core_path: folder where the wanted mitogen-core is installed, or None.
     """
 
@@ -103,13 +104,13 @@ class Hello:
 
         :raises ValueError: it is no hello.
         """
-        words = line.decode("utf-8", "replace").split(" ", 4)
-        if len(words) != 5 or words[0] != "MITOGEN1":
+        words = line.decode("utf-8", "replace").split(" ", 5)
+        if len(words) != 6 or words[0] != "MITOGEN1":
             raise ValueError("not a hello: %r" % line[:200])
         # Development versions end in letters or a plus: 3.15.0a1+.
         self.version = tuple(int(part) for part in re.findall("[0-9]+", words[1])[:3])
-        self.tag, self.magic = words[2:4]
-        self.core_path = words[4] if words[4] != "-" else None
+        self.tag, self.magic, self.platform = words[2:5]
+        self.core_path = words[5] if words[5] != "-" else None
 
     @property
     def version_text(self) -> str:
@@ -134,6 +135,7 @@ class Hello:
 def answer(hello: Hello, config: dict[str, Any], compress: bool) -> bytes:
     """Return the cheapest payload that starts the core on the target that said `hello`."""
     if hello.core_path is None:
-        return bundle.payload(hello.same_code, config, compress)
+        extras = bundle.extras(hello.version, hello.platform)
+        return bundle.payload(hello.same_code, config, compress, extras)
     wanted = {"path": hello.core_path, "digest": bundle.digest(), "files": bundle.files()}
     return bundle.frame((BOOT_INSTALLED, wanted, config), False, compress)
