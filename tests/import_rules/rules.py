@@ -72,18 +72,32 @@ COMPOSITION = {("mitogen", "mitogen.master"), ("mitogen", "mitogen.utils")}
 #: the first.
 LATE = {
     ("mitogen.core.boot", "mitogen.core.child"): "boot first installs the finder that has it",
+    ("mitogen.core", "mitogen.core.names"): "outside the bundle: only user code goes by the names",
     ("mitogen.core.child", "mitogen.core.debuglog"): "outside the bundle: few children need it",
+    ("mitogen.core.child", "mitogen.core.detach"): "outside the bundle: few children need it",
+    ("mitogen.core.child", "mitogen.core.profiling"): "outside the bundle: few children need it",
+    ("mitogen.core.context", "mitogen.core.receiver"): "outside the bundle: few children need it",
+    ("mitogen.core.logs", "mitogen.core.loghandler"): "imports logging, which few children need",
+    ("mitogen.core.serialization", "mitogen.core.explain"): "outside the bundle: for errors only",
+    ("mitogen.parent.router", "mitogen.core.debuglog"): "imports logging, which not all programs need",
+    ("mitogen.master.broker", "mitogen.core.profiling"): "imports the standard profilers",
+    ("mitogen.bundle", "mitogen.minify"): "needed for children of another Python version only",
+    ("mitogen.master.finder", "mitogen.minify"): "needed once a child asks for one of our modules",
+    ("mitogen.utils", "mitogen.master"): "utils are shipped to children, where master does not belong",
 }
 
 #: Modules of the core with no descriptor, thread or clock. They may import one another only, and
 #: the package itself for the identity that it holds.
 PURE = {
     "mitogen.core.errors",
+    "mitogen.core.explain",
     "mitogen.core.handles",
     "mitogen.core.message",
+    "mitogen.core.oldpickle",
     "mitogen.core.serialization",
     "mitogen.core.framing",
     "mitogen.core.routing",
+    "mitogen.core.timers",
 }
 
 #: What a pure module must not import of the standard library, not even in a function.
@@ -169,9 +183,7 @@ def find_imports(source: str, modules: frozenset[str]) -> Iterator[Import]:
             todo.extend((child, in_function, True) for child in node.body)
             todo.extend((child, in_function, for_types) for child in node.orelse)
         else:
-            inside = in_function or isinstance(
-                node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
-            )
+            inside = in_function or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda))
             todo.extend((child, inside, for_types) for child in ast.iter_child_nodes(node))
 
 

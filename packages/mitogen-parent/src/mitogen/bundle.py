@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 #: Modules of the core that few children need. They are imported over the wire when they are, or sent
 #: along to those that need them to start: see `extras`.
 ON_DEMAND = frozenset(
-    ["boot", "debuglog", "detach", "explain", "loghandler", "names", "oldpickle", "pollers", "profiling", "receiver"]
+    ["boot", "debuglog", "detach", "explain", "loghandler", "names", "oldpickle", "pollers"]
+    + ["profiling", "receiver"]
 )
 
 #: Packages among the modules of the bundle.

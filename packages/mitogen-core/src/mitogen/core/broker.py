@@ -19,6 +19,7 @@ so; the parent does not notice.
 from __future__ import annotations
 
 import os
+import select
 from _thread import allocate_lock, get_ident, start_new_thread
 from collections import deque
 from time import monotonic
@@ -27,9 +28,14 @@ from typing import TYPE_CHECKING
 from mitogen.core import latch, logs
 from mitogen.core.errors import ChannelError
 from mitogen.core.latch import Latch
-from mitogen.core.poller import make_poller
 from mitogen.core.signals import fire
 from mitogen.core.timers import TimerList
+
+if hasattr(select, "epoll"):
+    from mitogen.core.poller import EpollPoller as make_poller
+else:
+    # Sent along with the bundle where it is needed.
+    from mitogen.core.pollers import make_poller  # type: ignore[assignment]
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -22,7 +22,7 @@ from _thread import get_ident
 from typing import TYPE_CHECKING
 
 from mitogen.core import handles, logs, serialization
-from mitogen.core.errors import CallError, Error, LatchError
+from mitogen.core.errors import CallError, ChannelError, Error, LatchError, cut
 from mitogen.core.latch import Latch
 from mitogen.core.message import make
 from mitogen.core.router import has_parent_authority
@@ -215,6 +215,8 @@ class Dispatcher:
                 self._reply(msg, serialization.dumps(error))
             elif chain_id is None:
                 logs.log(logs.ERROR, "a call without a reply failed: %s", error)
-        except Error as e:
-            # The way back is gone: nobody is left who could be told.
-            logs.log(logs.DEBUG, "the error of a call could not be sent: %s", e)
+        except ChannelError as e:
+            logs.log(logs.DEBUG, "nobody is left to be told of the error of a call: %s", e)
+        except Error:
+            # Larger than a message may be. This is not, or nothing could be called here at all.
+            self._reply(msg, serialization.dumps(CallError(error.type_name, cut(error.text, 500))))

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mitogen.core.errors import SerializationError, cut, text_of, type_name
-from mitogen.core.serialization import BASIC, reduce_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 
-def explain(obj: object, label: str, error: Exception) -> str:
-    """Say which part of `obj` made pickling fail."""
+def explain(
+    obj: object,
+    label: str,
+    error: Exception,
+    basic: frozenset[type],
+    reduce_value: Callable[[Any], tuple[Any, tuple[Any, ...]]],
+) -> str:
+    """Say which part of `obj` made pickling fail with `error`.
+
+    :param label: what to call `obj` in the text.
+    :param basic: types that can be sent as they are.
+    :param reduce_value: takes apart any other value that can be sent, and raises SerializationError for
+        one that can't.
+    """
     if isinstance(error, RecursionError):
         return "%s: nested too deeply to be sent" % label
     hint = "; only plain values can be sent (see mitogen.utils.cast for subclasses of them)"
@@ -26,7 +43,7 @@ def explain(obj: object, label: str, error: Exception) -> str:
             for key, item in reversed(list(value.items())):  # type: ignore[attr-defined]
                 pending.append(("%s[%s]" % (path, cut(text_of(key, repr), 100)), item))
                 pending.append(("key of " + path, key))
-        elif cls not in BASIC:
+        elif cls not in basic:
             try:
                 pending.append((path, reduce_value(value)[1]))
             except SerializationError as e:

@@ -32,7 +32,11 @@ LINE_LIMIT = 65536
 def _to_logging(level: int, name: str, text: str) -> None:
     import logging
 
-    logging.getLogger(name).log(level, "%s", text)
+    try:
+        logging.getLogger(name).log(level, "%s", text)
+    except Exception:
+        # A handler or filter of the program's own. It must not end the thread that has something to say.
+        pass
 
 
 #: Takes (level, logger name, text).

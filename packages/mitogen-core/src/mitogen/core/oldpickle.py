@@ -1,4 +1,4 @@
-"""The pickler for Python 3.6 and 3.7, which lack `reducer_override`. Sent to children of those only.
+"""Pickling on Python 3.6 and 3.7, which lack `reducer_override`. Sent to children of those only.
 
 Instances of unknown types come by a dispatch table that knows every type; classes and functions, which are
 saved by name before that table is asked, are caught by `persistent_id`, which is called for every object.
@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mitogen.core import serialization
-
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -24,19 +23,20 @@ class _Table(dict):  # type: ignore[type-arg]
         return self._reduce
 
 
-class OldPickler(serialization._Pickler):
-    """As `serialization._Pickler`, for the older interface."""
+def adapt(base: Any, own_types: frozenset[type], refuse: Callable[[Any], object]) -> Any:
+    """Return a class derived from the pickler `base` that works with the older interface.
 
-    def __init__(self, file: Any, protocol: int) -> None:
-        serialization._Pickler.__init__(self, file, protocol)
-        self.dispatch_table = _Table(self.reduce)
+    :param own_types: types of values that are allowed although they can be called.
+    :param refuse: raises the error for a class or function.
+    """
 
-    def persistent_id(self, obj: Any) -> None:
-        """Refuse what is saved by name, except the class of the value being saved."""
-        if callable(obj) and obj is not self._maker and type(obj) not in serialization.REDUCERS:
-            serialization.reduce_value(obj)
+    class OldPickler(base):  # type: ignore[misc]
+        def __init__(self, file: Any, protocol: int) -> None:
+            base.__init__(self, file, protocol)
+            self.dispatch_table = _Table(self.reduce)
 
+        def persistent_id(self, obj: Any) -> None:
+            if callable(obj) and obj is not self._maker and type(obj) not in own_types:
+                refuse(obj)
 
-def make_pickler(file: Any, protocol: int) -> Any:
-    """Return a pickler."""
-    return OldPickler(file, protocol)
+    return OldPickler

@@ -1,7 +1,7 @@
 """Wait for file descriptors: `Poller`, and `EpollPoller` for Linux.
 
-Owns the map from descriptors to what is called when they are ready. Broker thread only. Level-triggered: a
-callback that leaves bytes unread is called again. What other systems have is in `mitogen.core.pollers`,
+Owns the map from descriptors to what is called when they are ready. Broker thread only. Level-triggered:
+a callback that leaves bytes unread is called again. What other systems have is in `mitogen.core.pollers`,
 which is sent to children there only.
 """
 
@@ -105,13 +105,3 @@ class EpollPoller(Poller):
 
     def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
         return self._impl.poll(timeout, MAX_EVENTS)  # type: ignore[no-any-return]
-
-
-def make_poller() -> Poller:
-    """Return the best poller that this platform has."""
-    if hasattr(select, "epoll"):
-        return EpollPoller()
-    # Sent along with the bundle where it is needed.
-    from mitogen.core.pollers import make_other_poller
-
-    return make_other_poller()

@@ -74,7 +74,7 @@ class SelectPoller(Poller):
         return [(fd, IN) for fd in readable] + [(fd, OUT) for fd in writable]
 
 
-def make_other_poller() -> Poller:
+def make_poller() -> Poller:
     """Return the best poller of a platform that has no epoll."""
     for name, cls in (("kqueue", KqueuePoller), ("poll", PollPoller)):
         if hasattr(select, name):

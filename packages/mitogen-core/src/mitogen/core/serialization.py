@@ -163,7 +163,9 @@ class _Pickler(Pickler):
 
 if sys.version_info < (3, 8):
     # Sent along with the bundle where it is needed.
-    from mitogen.core.oldpickle import make_pickler
+    from mitogen.core.oldpickle import adapt
+
+    make_pickler = adapt(_Pickler, frozenset(REDUCERS), reduce_value)
 else:
     make_pickler = _Pickler
 
@@ -205,7 +207,7 @@ def dumps(obj: object, label: str = "value") -> Body:
         # Outside the bundle: few children ever try to send what can't be sent.
         from mitogen.core.explain import explain
 
-        raise SerializationError("%s", explain(obj, label, e)) from None
+        raise SerializationError("%s", explain(obj, label, e, BASIC, reduce_value)) from None
     if len(parts) == 1:
         return parts[0]  # type: ignore[no-any-return]
     return list(parts) if sum(map(len, parts)) > JOIN_LIMIT else b"".join(parts)

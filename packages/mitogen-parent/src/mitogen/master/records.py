@@ -32,16 +32,13 @@ class LogForwarder:
         import logging
 
         logger = logging.getLogger("mitogen.ctx")
-        if logger.isEnabledFor(level):
-            context = self._router._contexts.get(msg.src_id)
-            logger.handle(
-                logging.LogRecord(
-                    "mitogen.ctx.%s" % (context.name if context else msg.src_id),
-                    level,
-                    "",
-                    0,
-                    "%s: %s",
-                    (name, text),
-                    None,
-                )
-            )
+        if not logger.isEnabledFor(level):
+            return
+        context = self._router._contexts.get(msg.src_id)
+        name_here = "mitogen.ctx.%s" % (context.name if context else msg.src_id)
+        record = logging.LogRecord(name_here, level, "", 0, "%s: %s", (name, text), None)
+        try:
+            logger.handle(record)
+        except Exception:
+            # A handler or filter of the program's own: logging it would only fail again.
+            logging.Handler().handleError(record)

@@ -9,8 +9,8 @@ so. It
 
 1. takes the current folder off `sys.path`, so that a file there can't pass for a standard module;
 2. writes the hello: ``MITOGEN1 3.11.7 cpython-311 a70d0d0a linux PATH``: version, implementation, magic
-   number of its bytecode, platform, and the folder that has the wanted version of mitogen-core, if any. The
-   marker is put together at run time, so that a terminal which echoes the command can't be taken for it;
+   number of its bytecode, platform, and the folder that has the wanted version of mitogen-core, if any.
+   The marker is put together at run time: a terminal that echoes the command is not taken for it;
 3. reads one payload: its length in hex, and a marshalled tuple, the first item of which it executes.
 
 It reads with `os.read`: a script on stdin would be read by the byte. Before each read it waits in

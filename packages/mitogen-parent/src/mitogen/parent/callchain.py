@@ -49,7 +49,8 @@ def function_path(fn: Any) -> tuple[str, str | None, str]:
         path = "%s.%s" % (owner.__qualname__, fn.__name__)
     else:
         path = getattr(fn, "__qualname__", None) or ""
-    module = getattr(owner or fn, "__module__", None)
+    # Methods of built-in types have no module, but know their class.
+    module = getattr(owner or getattr(fn, "__objclass__", fn), "__module__", None)
     if not path or not module:
         raise TypeError(
             "can't call %r in another context: it is not a function, class or method that can be reached"
