@@ -197,7 +197,8 @@ def print_sections(counts: dict[str, dict[str, int] | None]) -> None:
         largest_first = sorted((sections or {}).items(), key=lambda item: (-item[1], item[0]))
         names.setdefault(tuple(largest_first), []).append(name)
     for found, targets in names.items():
-        print("\nDebian packages on %s:%s" % (", ".join(targets), "" if found else " no dpkg there"))
+        where = "all" if len(targets) == len(counts) > 1 else ", ".join(sorted(targets))
+        print("\nDebian packages on %s:%s" % (where, "" if found else " there is no dpkg"))
         for section, count in found:
             bar = "#" * round(40 * count / found[0][1])
             print("  %-16s %5d  %s" % (section, count, bar or "."))

@@ -617,3 +617,24 @@ def imported(name):
 def compiled_since_start():
     """Return what the audit hook of the test saw being compiled."""
     return list(getattr(sys, "_test_compiled", ["no hook"]))
+
+
+@mitogen.core.takes_econtext
+def set_shutdown_timeout(seconds, econtext):
+    """Give calls less time at the end."""
+    econtext.broker.shutdown_timeout = seconds
+
+
+def touch_and_read(path):
+    """Say that it began, and read what never comes."""
+    with open(path, "w"):
+        pass
+    r, _ = os.pipe()
+    os.read(r, 1)
+
+
+@mitogen.core.takes_econtext
+def write_nonsense(econtext):
+    """Break the protocol."""
+    os.write(econtext.stream.transmit_side.fd, b"This is no message of ours. " * 10)
+    time.sleep(10)

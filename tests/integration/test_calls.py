@@ -97,7 +97,7 @@ def test_a_result_larger_than_a_message_may_be_is_that_calls_error() -> None:
         for fn in remote.bytes_of, remote.list_of:
             error = error_of(local, fn, 2 << 20)
             assert "1048576" in error.text
-            assert len(local.call(fn, 900_000)) > 80_000
+            assert len(local.call(fn, 700_000)) >= 70_000
 
 
 def test_one_call_too_large_is_refused_at_the_caller() -> None:
@@ -124,7 +124,7 @@ def test_one_call_too_large_is_refused_at_the_caller() -> None:
         ("StopIteration", (1,)),
         ("MemoryError", ()),
         ("BaseException", ("base",)),
-        ("OSError", (2, "No such file")),
+        ("PermissionError", (13, "Permission denied")),
         ("UnicodeDecodeError", ("ascii", b"\xff", 0, 1, "ordinal")),
     ],
 )
@@ -335,8 +335,11 @@ def test_builtin_functions_and_classes_work(local: Context) -> None:
     assert local.call(dict, a=1) == {"a": 1}
     assert local.call(time.time) == pytest.approx(time.time(), abs=5)
     assert local.call(os.path.basename, "/a/b") == "b"
-    assert local.call(str.upper, "a") == "A"
     assert local.call(dict.fromkeys, [1]) == {1: None}
+
+
+def test_methods_of_builtin_types_work(local: Context) -> None:
+    assert local.call(str.upper, "a") == "A"
 
 
 def test_functions_are_given_the_context_and_the_router(local: Context) -> None:
@@ -699,9 +702,7 @@ def test_what_a_child_prints_becomes_log_records(local: Context, caplog: Caplog)
         assert found[text].levelno == logging.INFO
 
 
-def test_a_line_without_an_end_is_seen_at_the_end(
-    router: mitogen.master.Router, caplog: Caplog
-) -> None:
+def test_a_line_without_an_end_is_seen_at_the_end(router: mitogen.master.Router, caplog: Caplog) -> None:
     with caplog.at_level(logging.INFO):
         local = router.local()
         local.call(remote.say_error, "no newline")

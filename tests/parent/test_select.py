@@ -54,7 +54,8 @@ def start(fn: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
         try:
             results.append(fn())
         except Exception as e:
-            results.append(e)
+            # Without its frames, which hold the pipe that the thread slept on.
+            results.append(e.with_traceback(None))
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()

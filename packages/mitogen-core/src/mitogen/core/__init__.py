@@ -17,8 +17,8 @@ From the pure to the wired (each line imports only from those above it):
     child, boot                         putting it all together
 
 What few children need is not in the bundle that they are started with, but imported when it is needed:
-receiver, explain, loghandler, debuglog, detach, profiling; and, where the platform needs them, pollers and
-oldpickle come along with the bundle.
+receiver, names, explain, loghandler, debuglog, detach, profiling; and, where the platform needs them,
+pollers and oldpickle come along with the bundle.
 """
 
 from __future__ import annotations

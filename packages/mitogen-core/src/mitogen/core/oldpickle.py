@@ -1,7 +1,8 @@
 """Pickling on Python 3.6 and 3.7, which lack `reducer_override`. Sent to children of those only.
 
-Instances of unknown types come by a dispatch table that knows every type; classes and functions, which are
-saved by name before that table is asked, are caught by `persistent_id`, which is called for every object.
+Instances of unknown types come by a dispatch table that knows every type; classes and functions, which
+are saved by name before that table is asked, are caught by `persistent_id`, which is asked about every
+object.
 """
 
 from __future__ import annotations

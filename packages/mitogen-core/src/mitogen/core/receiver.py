@@ -60,8 +60,10 @@ class Receiver:
             if not msg.is_dead:
                 msg.reply(Message.dead("the receiver was closed"))
             return
-        if self.notify is not None:
-            self.notify(self)
+        # Another thread may clear it in between.
+        notify = self.notify
+        if notify is not None:
+            notify(self)
 
     def to_sender(self) -> Sender:
         """Return a `Sender` that delivers to this receiver, wherever it is sent."""

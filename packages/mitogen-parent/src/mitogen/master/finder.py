@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+#: Names that are remembered, found or not.
+CACHE_LIMIT = 20000
+
+
 class NotServable(Error):
     """A module exists in the master, but its source can't be given to a context.
 
@@ -93,6 +97,9 @@ class ModuleFinder:
         :raises NotServable: there is one, but it can't be sent.
         """
         if fullname not in self._cache:
+            if len(self._cache) >= CACHE_LIMIT:
+                # Only a context that makes up names gets here.
+                self._cache.clear()
             try:
                 self._cache[fullname] = self._find(fullname)
             except NotServable as e:

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: then get the source from the importer.
 PATH_PREFIX = "master:"
 
+#: Answers kept. More than any program has modules: only a child that makes up names gets there.
+MAX_ANSWERS = 20000
+
 
 class ModuleResponder:
     """Answer the requests of children for modules.
@@ -45,6 +48,8 @@ class ModuleResponder:
         name = msg.data.decode("utf-8", "replace")
         answer = self._answers.get(name)
         if answer is None:
+            if len(self._answers) >= MAX_ANSWERS:
+                self._answers.clear()
             answer = self._answers[name] = self._find(name)
         msg.reply(Message.pickled(answer, reply_to=0))
 

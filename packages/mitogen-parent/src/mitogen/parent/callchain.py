@@ -38,19 +38,20 @@ def function_path(fn: Any) -> tuple[str, str | None, str]:
 
     :raises TypeError: it can't be found from its module's scope; the text says what to do.
     """
-    owner = None
-    if type(fn) is MethodType:
-        owner = fn.__self__
-        if not isinstance(owner, type):
-            raise TypeError(
-                "can't call %r in another context: it is bound to an instance of %s, which stays here;"
-                " make it a function, or a static or class method" % (fn, type(owner).__name__)
-            )
+    # A class for class methods, the module for built-in functions.
+    owner = getattr(fn, "__self__", None)
+    path = getattr(fn, "__qualname__", None) or ""
+    if isinstance(owner, type):
         path = "%s.%s" % (owner.__qualname__, fn.__name__)
+    elif type(fn) is MethodType:
+        raise TypeError(
+            "can't call %r in another context: it is bound to an instance of %s, which stays here;"
+            " make it a function, or a static or class method" % (fn, type(owner).__name__)
+        )
     else:
-        path = getattr(fn, "__qualname__", None) or ""
-    # Methods of built-in types have no module, but know their class.
-    module = getattr(owner or getattr(fn, "__objclass__", fn), "__module__", None)
+        # Methods of built-in types have no module, but know their class.
+        owner = getattr(fn, "__objclass__", fn)
+    module = getattr(owner, "__module__", None)
     if not path or not module:
         raise TypeError(
             "can't call %r in another context: it is not a function, class or method that can be reached"
