@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(path) for path in sorted((ROOT / "packages").glob("*/src"))]
+sys.path.append(str(ROOT / "docs"))
 
 # All distributions have the core's version.
 release = version = importlib.import_module("mitogen").__version__
@@ -15,7 +16,7 @@ release = version = importlib.import_module("mitogen").__version__
 project = "mitogen"
 author = "The mitogen authors"
 copyright = "2026, " + author
-extensions = ["sphinx.ext.autodoc"]
+extensions = ["sphinx.ext.autodoc", "generated"]
 exclude_patterns = ["_build", "examples"]
 html_theme = "furo"
 # Single backticks are code, as in the docstrings; what shall be a link says so (:class:`...`).
@@ -27,6 +28,8 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(%s)(\..*)?" % "|".join(sorted(sys.stdlib_module_names))),
     # Type variables, which are private to their modules.
     (r"py:.*", r"(.*\.)?([A-Z]|P\.args|P\.kwargs)"),
+    # Aliases of types, which have no page of their own, and parts of the library that nobody else uses.
+    (r"py:class", r"Source|Handler|Policy|mitogen\.core\.boot\.Finder|mitogen\.parent\.bootstrap\.Hello"),
 ]
 
 autodoc_member_order = "bysource"

@@ -76,7 +76,7 @@ def mounts() -> "list[str]":
 
 def packages() -> "dict[str, int] | None":
     """Return the number of installed Debian packages by section; None where there is no dpkg."""
-    found: "dict[str, int]" = {}
+    found: dict[str, int] = {}
     for entry in read("/var/lib/dpkg/status").split("\n\n"):
         fields = dict(line.partition(": ")[::2] for line in entry.splitlines() if line[:1] != " ")
         if fields.get("Status", "").endswith(" installed"):
@@ -111,7 +111,7 @@ KINDS: dict[str, Callable[[Router, str], Context]] = {
 
 #: The columns, and their widths in plain text; those of numbers are aligned to the right.
 COLUMNS = {
-    "TARGET": "%-12s",
+    "TARGET": "%-12s",  # As wide as needed.
     "PYTHON": "%-15s",
     "KERNEL": "%-20s",
     "SYSTEM": "%-12s",
@@ -119,7 +119,7 @@ COLUMNS = {
     "LOAD": "%5s",
     "MEMORY": "%15s",
     "DISK": "%12s",
-    "FILES ON": "%-12s",
+    "MOUNTS": "%-12s",
     "PACKAGES": "%8s",
     "UP": "%9s",
     "ANSWER": "%7s",
@@ -142,7 +142,7 @@ class PlainTable:
 
     def failed(self, target: str, error: str) -> None:
         """Show the row of a target that failed."""
-        print("%-12s  FAILED: %s" % (target, error), flush=True)
+        print(COLUMNS["TARGET"] % target, " FAILED:", error, flush=True)
 
 
 class RichTable(PlainTable):
@@ -160,7 +160,7 @@ class RichTable(PlainTable):
     def __exit__(self, *exc_info: object) -> None:
         self._live.__exit__(None, None, None)
         for text in self._errors:
-            self._live.console.print(text)
+            self._live.console.print(text, highlight=False)
 
     def row(self, texts: list[str]) -> None:
         self._table.add_row("[green]%s[/]" % markup.escape(texts[0]), *map(markup.escape, texts[1:]))
@@ -220,7 +220,7 @@ def take_inventory(targets: dict[str, tuple[str, str]], router: Router) -> int:
 
     counts: dict[str, dict[str, int] | None] = {}
     times = {}
-    labels = {}  # By the receiver of the answer.
+    labels: dict[Any, str] = {}  # By the receiver of the answer.
     received = 0
     with RichTable() if live and sys.stdout.isatty() else PlainTable() as rows:
         # A thread for each, since starting one waits for it to come up.
@@ -263,6 +263,7 @@ def main() -> int:
         if kind not in KINDS:
             parser.error("unknown kind of target in %r; there is: %s" % (target, ", ".join(KINDS)))
         targets["%d %s" % (number, target)] = kind, rest
+    COLUMNS["TARGET"] = "%%-%ds" % max(map(len, targets))
     with Router() as router:
         return 1 if take_inventory(targets, router) else 0
 

@@ -638,3 +638,33 @@ def write_nonsense(econtext):
     """Break the protocol."""
     os.write(econtext.stream.transmit_side.fd, b"This is no message of ours. " * 10)
     time.sleep(10)
+
+
+def die_soon(how, number, seconds):
+    """Return, and die later, whatever else runs here."""
+    import threading
+
+    def die():
+        time.sleep(seconds)
+        if how == "exit":
+            os._exit(number)
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=die, daemon=True).start()
+
+
+def executable():
+    """Return the path of the interpreter."""
+    return sys.executable
+
+
+@mitogen.core.takes_econtext
+def break_broker(econtext):
+    """Have the broker's loop fail, as a bug in it would."""
+
+    def fail(timeout):
+        raise TypeError("a bug in the poller")
+
+    econtext.broker.poller.poll = fail
+    econtext.broker.defer(int)
+    time.sleep(10)

@@ -55,7 +55,7 @@ def main(log_level: str = "INFO", profiling: bool = False) -> Callable[[Callable
     """
 
     def decorator(func: Callable[..., T]) -> Any:
-        if func.__module__ != "__main__":
+        if func.__module__ != "__main__" or not is_master:
             return func
         # Imported here because a child that imports the user's module must not need the master.
         import mitogen.master

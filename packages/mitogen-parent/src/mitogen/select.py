@@ -23,6 +23,7 @@ nothing to those that held messages before); a thread a receiver.
 
 from __future__ import annotations
 
+import os
 from _thread import allocate_lock
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -44,6 +45,16 @@ if TYPE_CHECKING:
 #: Held while receivers are added or removed, whatever the select: whether a receiver has a notifier,
 #: and whether selects form a loop, must not change between look and act.
 _wiring = allocate_lock()
+
+
+def _after_fork_in_child() -> None:
+    # A thread of the parent process may have held it when the process forked.
+    global _wiring
+    _wiring = allocate_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 class Error(errors.Error):
@@ -142,6 +153,7 @@ class Select:
         :raises Error: it belongs to a select already, or is this one, or has this one within it.
         :raises LatchError: this select or `recv` is closed.
         """
+        self._latch.check_era()
         with _wiring:
             if self._latch.closed:
                 raise LatchError("the select is closed")
@@ -175,6 +187,7 @@ class Select:
             raise Error("%r is not in this select", recv)
 
     def _discard(self, recv: Source) -> bool:
+        self._latch.check_era()
         with _wiring, self._lock:
             if self._receivers.pop(id(recv), None) is None:
                 return False
@@ -203,6 +216,7 @@ class Select:
 
         Without it, receivers that live on would keep this object. ``with`` calls it.
         """
+        self._latch.check_era()
         with _wiring, self._lock:
             for recv in self._receivers.values():
                 recv.notify = None
@@ -232,6 +246,7 @@ class Select:
         :raises LatchError: the select was closed, before the call or during it.
         :raises ChannelError: the broker that all receivers depend on has ended.
         """
+        self._latch.check_era()
         deadline = None if timeout is None else monotonic() + timeout
         while True:
             recv = self._next(timeout, block)

@@ -26,7 +26,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from mitogen.core import latch, logs
-from mitogen.core.errors import ChannelError
+from mitogen.core.errors import FORKED, ChannelError
 from mitogen.core.latch import Latch
 from mitogen.core.signals import fire
 from mitogen.core.timers import TimerList
@@ -43,11 +43,6 @@ if TYPE_CHECKING:
 
     from mitogen.core.stream import BasicStream
     from mitogen.core.timers import Timer
-
-FORKED = (
-    "this process was forked from one that uses mitogen: its connections belong to the parent process."
-    " Start contexts after forking, from a new Broker and Router, or use Router.fork()"
-)
 
 #: Brokers whose loop runs, in this process.
 _running: list[Broker] = []
@@ -309,6 +304,7 @@ class Broker:
 
 
 def _after_fork_in_child() -> None:
+    latch.begin_era()
     for broker in _running[:]:
         broker._forked()
 

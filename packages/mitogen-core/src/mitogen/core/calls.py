@@ -143,6 +143,9 @@ class Dispatcher:
                 self._calls.close()
                 return
             self._run_call(msg)
+            if self._router.broker.dead_reason:
+                # A copy of this process, forked by the call, came back from it.
+                return
 
     def _on_signal(self, signum: int, frame: object) -> None:
         current = self._current

@@ -106,6 +106,8 @@ class ExternalContext:
         # find that there is a way to it.
         self.router.add_link(self.parent, self.stream)
         self.dispatcher = Dispatcher(self.router, self)
+        # A loop that fails takes the connection with it; nothing must wait on for calls then.
+        listen(self.broker, "exit", self.dispatcher.stop)
         self.router.add_handler(self._on_shutdown, handles.SHUTDOWN, policy=has_parent_authority)
         self.importer = Importer(
             self.router, self.parent, self.finder, bool(sys.flags.no_site), config["python"]
@@ -123,7 +125,12 @@ class ExternalContext:
 
     def main(self) -> None:
         """Run the child until its parent lets it go; then exit the process."""
-        self._set_up()
+        try:
+            self._set_up()
+        except BaseException:
+            # Nothing else may keep this process, or tell its parent why it could not live.
+            sys.excepthook(*sys.exc_info())
+            os._exit(1)
         if self.config["profiling"]:
             from mitogen.core.profiling import profile
 
@@ -133,6 +140,9 @@ class ExternalContext:
         self._exit()
 
     def _exit(self) -> None:
+        if self.detached and "threading" in sys.modules:
+            # On its own by now, it ends as any program does: once its threads have ended.
+            sys.modules["threading"]._shutdown()
         try:
             # What user code registered; a normal exit would also wait for its threads, and finalise
             # an interpreter that is about to go anyway.

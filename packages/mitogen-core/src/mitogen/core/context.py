@@ -26,7 +26,10 @@ class Context:
     :param router: the router by which messages reach it; None for a mere name.
     :param context_id: its id.
     :param name: its name for people; not unique.
+    :ivar reason: why it can't be reached any more; empty while it can, as far as is known here.
     """
+
+    reason = ""
 
     def __init__(self, router: Router | None, context_id: int, name: str | None = None) -> None:
         self.router = router

@@ -24,6 +24,8 @@ _TIMEOUT = 10.0
 def detach(econtext: ExternalContext) -> None:
     """Tell the parent, wait until it closed the connection, and become a session of our own.
 
+    The process then lives as long as the function that detached, and the threads it started.
+
     Standard output and error go to /dev/null from here on: there is nobody to read them.
 
     :raises TimeoutError: the parent did not let go; the context stays attached.
@@ -46,3 +48,5 @@ def detach(econtext: ExternalContext) -> None:
         pass  # Already the leader of its session: children are started as one.
     if econtext._streams:
         econtext._streams.close()
+    # Nobody can call any more: the process ends with the function that runs now, and its threads.
+    econtext.dispatcher.finish()

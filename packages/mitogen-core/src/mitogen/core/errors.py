@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 TEXT_LIMIT = 1 << 18
 
 
+#: What every use of a connection, or wait, of the parent process raises in a forked one.
+FORKED = (
+    "this process was forked from one that uses mitogen: its connections belong to the parent process."
+    " Start contexts after forking, from a new Broker and Router"
+)
+
+
 class Error(Exception):
     """Base of all errors raised by the library.
 

@@ -43,9 +43,10 @@ def explain(
             for key, item in reversed(list(value.items())):  # type: ignore[attr-defined]
                 pending.append(("%s[%s]" % (path, cut(text_of(key, repr), 100)), item))
                 pending.append(("key of " + path, key))
-        elif cls not in basic:
+        else:
             try:
-                pending.append((path, reduce_value(value)[1]))
+                if cls not in basic:
+                    pending.append((path, reduce_value(value)[1]))
             except SerializationError as e:
                 return "%s: %s%s" % (path, e, hint)
             except Exception as e:

@@ -24,7 +24,7 @@ from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from mitogen.core.errors import LatchError, TimeoutError
+from mitogen.core.errors import FORKED, LatchError, TimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,8 +56,19 @@ def close_idle_pipes() -> None:
     _idle_pipes = []
 
 
+#: Replaced in a forked process. A latch that was made in another era may be locked for ever: the thread
+#: that held its lock when the process forked exists in the parent only.
+_era = object()
+
+
+def begin_era() -> None:
+    """In a forked process: let every latch that was made before the fork raise an error."""
+    global _era
+    _era = object()
+
+
 def wait_readable(fd: int, timeout: float) -> bool:
-    """Sleep until `fd` is readable, for `timeout` seconds, or 11 days; return False if the time passed."""
+    """Sleep until `fd` is readable, `timeout` seconds or 11 days; return False if the time passed."""
     poller = select.poll()
     poller.register(fd, select.POLLIN)
     # Rounded up, so that a wake-up is never early by the part of a millisecond; and no more than the
@@ -76,16 +87,23 @@ class Latch:
     """A queue with one or more threads sleeping on it. Every method may be called by any thread."""
 
     def __init__(self) -> None:
+        self._era = _era
         self._lock = allocate_lock()
         self._queue: deque[Any] = deque()
         self._sleepers: list[_Pipe] = []
         self.closed = False
+
+    def check_era(self) -> None:
+        """Raise LatchError if this latch belongs to the process that this one was forked from."""
+        if self._era is not _era:
+            raise LatchError(FORKED)
 
     def put(self, obj: Any = None) -> None:
         """Append `obj`, and wake one sleeping thread. Never blocks.
 
         :raises LatchError: the latch was closed.
         """
+        self.check_era()
         sleeper = None
         try:
             with self._lock:
@@ -103,6 +121,7 @@ class Latch:
 
     def close(self) -> None:
         """Wake every sleeping thread with `LatchError`, now and for ever. Idempotent."""
+        self.check_era()
         with self._lock:
             self.closed = True
             sleepers, self._sleepers = self._sleepers, []
@@ -128,6 +147,7 @@ class Latch:
         :raises TimeoutError: the time passed, or `block` is False and there is no value.
         :raises LatchError: the latch was closed, before the call or during it.
         """
+        self.check_era()
         deadline = None if timeout is None else monotonic() + timeout
         pipe = None
         idle = _idle_pipes
@@ -158,6 +178,8 @@ class Latch:
         finally:
             if pipe is not None and len(idle) < _MAX_IDLE:
                 idle.append(pipe)
+            # Whoever keeps the exception keeps this frame, and would keep the pipe open.
+            del pipe, idle
 
     def _pass_on(self, pipe: _Pipe | None) -> None:
         """Leave the sleepers on an exception, and let another one take what this one was woken for."""

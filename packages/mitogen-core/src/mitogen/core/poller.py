@@ -104,4 +104,4 @@ class EpollPoller(Poller):
             self._impl.unregister(fd)
 
     def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        return self._impl.poll(timeout, MAX_EVENTS)  # type: ignore[no-any-return]
+        return self._impl.poll(-1 if timeout is None else timeout, MAX_EVENTS)  # type: ignore[no-any-return]

@@ -79,7 +79,10 @@ class Receiver:
     def close(self) -> None:
         """Stop receiving, and end every wait on this receiver with `ChannelError`. Idempotent."""
         self.router.discard_handler(self.handle, self._on_receive)
-        self._latch.close()
+        try:
+            self._latch.close()
+        except LatchError:
+            pass  # It belongs to the process that this one was forked from.
 
     def get(self, timeout: float | None = None, block: bool = True, throw_dead: bool = True) -> Message:
         """Return the next message, which also unpacks as ``msg, data``. Any thread but the broker's.
@@ -95,8 +98,8 @@ class Receiver:
             if reason and self._latch.empty():
                 raise ChannelError("%s", reason)
             msg: Message = self._latch.get(timeout, block)
-        except LatchError:
-            raise ChannelError("this receiver was closed") from None
+        except LatchError as e:
+            raise ChannelError("this receiver was closed: %s", e) from None
         if throw_dead and msg.is_dead:
             msg.unpickle()
         return msg

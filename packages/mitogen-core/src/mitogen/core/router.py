@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from mitogen.core import handles, logs
 from mitogen.core.context import Context
-from mitogen.core.errors import CallError, Error
+from mitogen.core.errors import CallError, ChannelError, Error
 from mitogen.core.message import Message
 from mitogen.core.routing import DELIVER, SPOOFED, TOO_LARGE, RoutingTable
 from mitogen.core.signals import fire, listen
@@ -160,6 +160,7 @@ class Router:
         for context_id in context_ids:
             context = self._contexts.pop(context_id, None)
             if context is not None:
+                context.reason = reason
                 fire(context, "disconnect")
 
     def _deliver_dead(self, handle: int, entry: _Entry, reason: str) -> None:
@@ -207,9 +208,9 @@ class Router:
         )
         # Registered too late to be told by whoever ended, or just in time: only one removes it.
         if gone and self._handlers.pop(handle, None) is entry:
-            reason = self.broker.dead_reason or "context %s is not connected" % (
-                respondent.name if respondent else self.context_id
-            )
+            reason = self.broker.dead_reason or "the router has shut down"
+            if respondent is not None:
+                reason = respondent.reason or "context %s is not connected" % respondent.name
             self._deliver_dead(handle, entry, reason)
         return handle
 
@@ -236,6 +237,8 @@ class Router:
         :raises ChannelError: the broker has ended.
         :raises Error: the message is larger than `max_message_size`.
         """
+        if self.broker.dead_reason:
+            raise ChannelError("%s", self.broker.dead_reason)
         self._async_route(msg)
 
     def _async_route(self, msg: Message, stream: Stream | None = None) -> None:
@@ -254,7 +257,7 @@ class Router:
         link: Any = decision.link
         if link is not None:
             if not link.send(msg):
-                self._refuse(msg, self.broker.dead_reason or link.reason)
+                self._refuse(msg, link.reason)
             return
         reason = self.table.explain(decision.refusal, msg.dst_id, msg.src_id)  # type: ignore[arg-type]
         if stream is not None:

@@ -123,7 +123,8 @@ class Stream(BasicStream):
         self.name = name
         self.reason = ""
         self.receive_side = Side(self, receive_fd)
-        self.transmit_side = Side(self, transmit_fd)
+        # A socket serves both ways with one descriptor.
+        self.transmit_side = self.receive_side if transmit_fd == receive_fd else Side(self, transmit_fd)
         self.closed = False
         #: Bytes that were read from the peer.
         self.received = 0
@@ -202,6 +203,8 @@ class Stream(BasicStream):
         BasicStream.on_disconnect(self, broker)
 
     def on_fork(self) -> None:
+        # A thread of the parent process may have held the old one when the process forked.
+        self._lock = allocate_lock()
         self.closed = True
         BasicStream.on_fork(self)
 

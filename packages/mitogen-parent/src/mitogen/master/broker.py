@@ -13,6 +13,9 @@ def profiling_wanted() -> bool:
     return False
 
 
+#: Seconds that contexts get to end when the program ends without `shutdown`: somebody may wait for it.
+FORGOTTEN_TIMEOUT = 0.8
+
 #: Brokers to end when the main thread has ended.
 _watched: list[Broker] = []
 
@@ -21,7 +24,7 @@ def _end_watched() -> None:
     """Runs when the main thread has ended, before the other threads are joined: they may be waiting on
     contexts, and would for ever."""
     for broker in _watched[:]:
-        broker.shutdown()
+        broker._end_forgotten()
 
 
 # What `concurrent.futures` uses for the same purpose. Without it (PyPy, or a future version), the exit
@@ -59,8 +62,12 @@ class Broker(mitogen.core.Broker):
         else:
             self._broker_main()
 
-    def _at_exit(self) -> None:
+    def _end_forgotten(self) -> None:
+        self.shutdown_timeout = min(self.shutdown_timeout, FORGOTTEN_TIMEOUT)
         self.shutdown()
+
+    def _at_exit(self) -> None:
+        self._end_forgotten()
         self.join()
 
     def join(self, timeout: float | None = None) -> None:

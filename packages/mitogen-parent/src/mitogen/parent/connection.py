@@ -42,6 +42,8 @@ _STATUS_WAIT = 0.02
 #: child that lost its parent ends itself within 2.5.
 _TERM_AFTER = 3.0
 _KILL_AFTER = 1.0
+#: The latter for a process in which no core runs.
+_KILL_UNBORN_AFTER = 0.3
 #: Bytes of a target's stderr that are kept for errors.
 _STDERR_LIMIT = 4096
 
@@ -117,6 +119,8 @@ class Connection:
         self.router = router
         self.options = options
         self.broker = router.broker
+        if self.broker.dead_reason:
+            raise StreamError("%s", self.broker.dead_reason)
         self.context_id = router.allocate_id()
         self.name = options.name or "%s.%d" % (self.transport, self.context_id)
         self.context: Context
@@ -194,8 +198,8 @@ class Connection:
         if not self.options.name and self.transport == "local":
             self.name = "local.%d" % pid
         self.context = self.router.make_context(self.context_id, self.name)
-        receive_fd = ours.detach()
-        self.stream = ChildStream(self, receive_fd, os.dup(receive_fd))
+        fd = ours.detach()
+        self.stream = ChildStream(self, fd, fd)
         self.process = Process(self.broker, pid, popen)
         self.errors = ErrorOutput(error_read, self.name)
         try:
@@ -221,9 +225,20 @@ class Connection:
             raise error
         return self.context
 
+    @property
+    def _ready(self) -> bool:
+        """True once the core runs in the target."""
+        return self.stream.handshake.state == handshake.FRAMES
+
     # -- Events; broker thread -----------------------------------------------------------------
 
     def _attach(self) -> None:
+        if self.broker.dead_reason:
+            # It ended while the process started.
+            self.fail(self.broker.dead_reason)
+            self.errors.on_disconnect(self.broker)
+            self.process.on_disconnect(self.broker)
+            return
         self._deadline = self.broker.call_later(self.options.connect_timeout, self._on_deadline)
         listen(self.process, "exit", self._on_exit)
         listen(self.stream, "disconnect", self._on_disconnect)
@@ -298,7 +313,7 @@ class Connection:
         self._failed = True
         self.errors.on_receive(self.broker)
         said = (self.stream.handshake.noise + self.errors.tail).decode("utf-8", "replace").strip()
-        if self.stream.handshake.state != handshake.FRAMES:
+        if not self._ready:
             reason = "%s: %s" % (reason, said) if said else reason
         reason = "%s: %s" % (self._title(), self._why_forced or reason)
         self.stream.disconnect(self.broker, reason)
@@ -313,7 +328,9 @@ class Connection:
             self.fail("the broker shut down")
         self._deadline.cancel()
         if not self._detached:
-            self.broker.call_later(_TERM_AFTER, self._terminate)
+            # Before there was a core, nobody is there who would end by itself.
+            patience = _TERM_AFTER if self._ready else 0.0
+            self.broker.call_later(patience, self._terminate)
         self.errors.on_disconnect(self.broker)
 
     # -- Endings; broker thread ----------------------------------------------------------------
@@ -336,8 +353,12 @@ class Connection:
     def _terminate(self) -> None:
         if self.process.keep_alive:
             self._why_forced = "it did not end when it was asked to, and was killed"
-            self.process.kill(SIGTERM)
-            self.broker.call_later(_KILL_AFTER, lambda: self.process.kill(SIGKILL))
+            # Wrappers and probes of a start that failed go with it. What calls have started since is
+            # none of our business.
+            group = not self._ready
+            self.process.kill(SIGTERM, group)
+            patience = _KILL_AFTER if self._ready else _KILL_UNBORN_AFTER
+            self.broker.call_later(patience, lambda: self.process.kill(SIGKILL, group))
 
     def detach(self) -> None:
         """Let the child live on by itself: close the connection, and leave its process alone."""

@@ -54,10 +54,12 @@ class Context(mitogen.core.Context):
 
         :param wait: return once the context has ended.
         :returns: a `Latch` that gets None when the context has ended; None if `wait` is set.
+        :raises Error: another context started it.
+        :raises ChannelError: the broker has ended, and the context with it.
         """
         router = self._router()
         ended = Latch()
-        router.broker.defer(router.end_context, self, ended)  # type: ignore[attr-defined]
+        router.broker.defer_sync(lambda: router.end_context(self, ended))  # type: ignore[attr-defined]
         if wait:
             ended.get()
             return None

@@ -102,7 +102,7 @@ class Process(BasicStream):
     def _look(self) -> None:
         # Registered as a stream all the same, so that a shutdown of the broker waits for the exit.
         self.broker.streams[self] = None
-        if not self._abandoned and self.poll() is None:
+        if self.poll() is None:
             self.broker.call_later(self._interval, self._look)
             self._interval = min(self._interval * 2, _LAST_LOOK)
 
@@ -111,7 +111,7 @@ class Process(BasicStream):
 
     def poll(self) -> int | None:
         """Return the wait status if the process has exited, else None; fires `exit` the first time."""
-        if self.status is None and not self._abandoned:
+        if self.status is None:
             if self._popen is not None:
                 code = self._popen.poll()
                 status = None if code is None else (-code if code < 0 else code << 8)
@@ -128,18 +128,20 @@ class Process(BasicStream):
                 fire(self, "exit")
         return self.status
 
-    def kill(self, signum: int) -> None:
-        """Send a signal, unless the process has exited."""
+    def kill(self, signum: int, group: bool = False) -> None:
+        """Send a signal, unless the process has exited.
+
+        :param group: send it to what the process started, too, as far as it stayed in its group.
+        """
         if self.poll() is None and not self._abandoned:
             try:
-                os.kill(self.pid, signum)
+                (os.killpg if group else os.kill)(self.pid, signum)
             except OSError:
                 pass  # Another user's by now (su, sudo): its connection ends it.
 
     def abandon(self) -> None:
-        """Leave the process alone: it lives on by itself."""
+        """Leave the process alone: it lives on by itself, and is waited for only while the broker runs."""
         self._abandoned = True
-        BasicStream.on_disconnect(self, self.broker)
 
     @property
     def keep_alive(self) -> bool:
@@ -154,8 +156,10 @@ class Process(BasicStream):
         self.kill(SIGKILL)
         for _ in range(_LAST_WAITS):
             if not self.keep_alive:
-                return
+                break
             time.sleep(_FIRST_LOOK)
             self.poll()
-        # Another user's process, out of reach of signals: it ends with its connection.
-        self.abandon()
+        if self.status is None:
+            # Detached, or another user's process, out of reach of signals: it ends with its connection.
+            self.abandon()
+            BasicStream.on_disconnect(self, broker)
