@@ -2,10 +2,13 @@
 
 ``.. generated:: NAME`` stands for what the function NAME of `TABLES` returns, as reStructuredText.
 
-It also leads references in signatures to the documented addresses of names. Annotations name a class as the
-module does that they stand in (`Context`), which is one of several of that name, or by the module that
-defines it (`mitogen.parent.context.Context`); users go by the package (`mitogen.parent.Context`).
+It also leads references in signatures to the documented addresses of names. Annotations name a class as
+the module does that they stand in (`Context`), which is one of several of that name, or by the module
+that defines it (`mitogen.parent.context.Context`); users go by the package (`mitogen.parent.Context`).
 """
+
+# Sphinx is not among what type checking has installed.
+# mypy: disable-error-code="import-not-found,import-untyped", allow-subclassing-any
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))  # The size table is one of the tests.
 
 from mitogen import bundle, select  # noqa: E402
-from mitogen.core import errors, handles  # noqa: E402
+from mitogen.core import errors, handles, names  # noqa: E402
 from mitogen.parent import handshake  # noqa: E402
 from tests import size_table  # noqa: E402
 
@@ -91,7 +94,8 @@ def standard_handles() -> Iterator[str]:
             comment = line[2:].strip()
         elif " = " in line and comment:
             name, _, number = line.partition(" = ")
-            rows.append((number, "`%s`" % name, comment))
+            if name in names.HOMES["handles"].split():
+                rows.append((number, "`%s`" % name, comment))
             comment = ""
     yield from table(("number", "name", "meaning"), rows)
 
@@ -101,7 +105,8 @@ def error_tree() -> Iterator[str]:
 
     def below(cls: type, level: int) -> Iterator[str]:
         yield "%s* :class:`%s`" % ("  " * level, documented(cls.__module__ + "." + cls.__qualname__))
-        for sub in sorted(cls.__subclasses__(), key=lambda sub: sub.__qualname__):
+        subclasses: list[type] = cls.__subclasses__()
+        for sub in sorted(subclasses, key=lambda sub: sub.__qualname__):
             if sub.__module__ in (errors.__name__, select.__name__) and sub.__name__[0] != "_":
                 yield ""
                 yield from below(sub, level + 1)

@@ -41,9 +41,9 @@ class Inbox:
     def __call__(self, msg: Message) -> None:
         self._latch.put(msg)
 
-    def get(self) -> Message:
+    def get(self, patience: float = PATIENCE) -> Message:
         """Return the next message."""
-        msg = self._latch.get(PATIENCE)
+        msg = self._latch.get(patience)
         assert isinstance(msg, Message)
         return msg
 
@@ -73,12 +73,14 @@ class Node:
         """Send a message from here."""
         self.router.route(self.message(dst, handle, data, **fields))
 
-    def ask(self, dst: Node | int, handle: int, data: bytes = b"", **fields: Any) -> Message:
+    def ask(
+        self, dst: Node | int, handle: int, data: bytes = b"", patience: float = PATIENCE, **fields: Any
+    ) -> Message:
         """Send a message and return the answer, whatever it is."""
         inbox = Inbox()
         reply_to = self.router.add_handler(inbox, persist=False)
         self.send(dst, handle, data, reply_to=reply_to, **fields)
-        return inbox.get()
+        return inbox.get(patience)
 
     def inbox(self, handle: int | None = None, **options: Any) -> tuple[Inbox, int]:
         """Register an inbox; return it and its handle."""
@@ -100,7 +102,13 @@ class Node:
     def end(self) -> None:
         """Shut down, and wait for it."""
         self.broker.shutdown()
+        self.finish()
+
+    def finish(self) -> None:
+        """Wait for the end."""
         self.broker.join()
+        # Until Python 3.13, `threading` remembers for ever a thread that it did not start and that logged.
+        threading._active.pop(self.broker._thread_id, None)  # type: ignore[attr-defined]
 
 
 def join(parent: Node, child: Node) -> tuple[Stream, Stream]:
@@ -142,7 +150,7 @@ class Tree:
         for node in self.nodes.values():
             node.broker.shutdown()
         for node in self.nodes.values():
-            node.broker.join()
+            node.finish()
 
 
 class Peer:
@@ -184,7 +192,7 @@ class LineStream(BasicStream):
             self.on_disconnect(broker)
 
 
-def in_thread(func: Callable[[], Any]) -> Callable[[], Any]:
+def in_thread(func: Callable[[], Any], patience: float = PATIENCE) -> Callable[[], Any]:
     """Start `func` in a thread; return what waits for its result, or raises what it raised."""
     done = Latch()
 
@@ -198,8 +206,8 @@ def in_thread(func: Callable[[], Any]) -> Callable[[], Any]:
     thread.start()
 
     def result() -> Any:
-        value, error = done.get(PATIENCE)
-        thread.join(PATIENCE)
+        value, error = done.get(patience)
+        thread.join(patience)
         if error is not None:
             raise error
         return value

@@ -789,7 +789,12 @@ def test_a_context_detaches_once(router: Router, tmp_path: Path) -> None:
 
 PAYLOAD = bundle.frame((b"code", b"x" * 4096), False, False)
 #: Where a payload may break off: what is in front of the first item is the header.
-BREAKS = {"nothing": 0, "half a header": 4, "a header": PAYLOAD.index(b"code") - 12, "half a payload": 2048}
+BREAKS = {
+    "nothing": 0,
+    "half a header": 4,
+    "a header": PAYLOAD.index(b"code") - 12,
+    "half a payload": 2048,
+}
 
 
 class FirstStage:

@@ -241,10 +241,10 @@ def with_router(
     ::
 
         @with_router
-        def uptime(router, hostname):
-            return router.ssh(hostname=hostname).call(os.getloadavg)
+        def version(router, python_path):
+            return router.local(python_path=python_path).call(platform.python_version)
 
-        uptime('example.org')
+        version("/usr/bin/python3")
     """
 
     @functools.wraps(func)

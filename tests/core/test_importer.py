@@ -1,0 +1,249 @@
+"""`mitogen.core.importer`: asks the parent once, and every thread that waits for an answer gets one.
+
+The parent is the test: it answers GET_MODULE as it likes.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mitogen.core import handles
+from mitogen.core.boot import Finder
+from mitogen.core.importer import Importer
+from mitogen.core.message import Message
+from tests.core.tools import Inbox, Tree, asleep, collect_logs, in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Parent:
+    """Context 0, and the importer of its child, context 1."""
+
+    def __init__(self, tree: Tree, **options: Any) -> None:
+        self.tree = tree
+        self.finder = Finder({})
+        self.requests = Inbox()
+        tree[0].router.add_handler(self.requests, handles.GET_MODULE)
+        self.importer = Importer(tree[1].router, tree[1].context(0), self.finder, **options)
+
+    def asked(self) -> str:
+        """Return the next name that was asked for."""
+        msg = self.requests.get()
+        assert msg.reply_to == handles.LOAD_MODULE
+        return msg.data.decode()
+
+    def answer(self, name: str, source: str | None, children: Any = None, path: Any = None) -> None:
+        data = None if source is None else zlib.compress(source.encode())
+        body = Message.pickled((name, children, path, data, ()))
+        self.tree[0].send(1, handles.LOAD_MODULE, body.data)
+
+    def find(self, name: str) -> Any:
+        """Start looking for a module in a thread; return what waits for the spec."""
+        return in_thread(lambda: self.importer.find_spec(name))
+
+
+@pytest.fixture
+def tree() -> Iterator[Tree]:
+    tree = Tree({0: None, 1: 0, 2: 0})
+    yield tree
+    tree.end()
+
+
+@pytest.fixture
+def parent(tree: Tree) -> Parent:
+    return Parent(tree)
+
+
+def test_a_module_is_asked_for_and_found(parent: Parent) -> None:
+    result = parent.find("far_away")
+    assert parent.asked() == "far_away"
+    parent.answer("far_away", "x = 1", path="/there/far_away.py")
+    spec = result()
+    assert spec.origin == "/there/far_away.py"
+    assert "x = 1" in spec.loader.get_source("far_away")
+
+
+def test_a_module_that_is_nowhere_is_not_found_and_not_asked_for_again(parent: Parent) -> None:
+    result = parent.find("nowhere")
+    assert parent.asked() == "nowhere"
+    parent.answer("nowhere", None)
+    assert result() is None
+    assert parent.importer.find_spec("nowhere") is None
+    assert parent.requests.empty()
+
+
+def test_a_module_that_the_parent_cannot_send_is_an_import_error_with_the_reason(parent: Parent) -> None:
+    result = parent.find("refused")
+    parent.asked()
+    parent.answer("refused", None, path="it is a secret")
+    with pytest.raises(ImportError, match="it is a secret") as info:
+        result()
+    assert info.value.name == "refused"
+    with pytest.raises(ImportError, match="it is a secret"):
+        parent.importer.find_spec("refused")
+
+
+def test_threads_that_want_the_same_module_ask_once_and_all_get_it(parent: Parent) -> None:
+    results = [parent.find("wanted") for _ in range(5)]
+    assert parent.asked() == "wanted"
+    while len(parent.importer._waiting["wanted"]) < 5:
+        pass
+    for latch in parent.importer._waiting["wanted"]:
+        asleep(latch)
+    parent.answer("wanted", "")
+    assert all(result().name == "wanted" for result in results)
+    assert parent.requests.empty()
+
+
+def test_what_was_sent_ahead_is_not_asked_for(parent: Parent, tree: Tree) -> None:
+    parent.answer("ahead", "x = 1")
+    result = parent.find("other")
+    assert parent.asked() == "other"
+    parent.answer("other", None)
+    result()
+    assert parent.importer.find_spec("ahead").name == "ahead"
+    assert parent.requests.empty()
+
+
+def test_a_submodule_that_its_package_does_not_have_is_not_asked_for(parent: Parent) -> None:
+    parent.finder.modules["package"] = (("child",), "/package/__init__.py", b"")
+    parent.finder.modules["module"] = (None, "/module.py", b"")
+    assert parent.importer.find_spec("package.stranger") is None
+    assert parent.importer.find_spec("module.child") is None
+    assert parent.requests.empty()
+    result = parent.find("package.child")
+    assert parent.asked() == "package.child"
+    parent.answer("package.child", "")
+    assert result().name == "package.child"
+
+
+def test_the_broker_thread_does_not_wait_for_itself(parent: Parent, tree: Tree) -> None:
+    assert tree[1].run(lambda: parent.importer.find_spec("far_away")) is None
+    assert parent.requests.empty()
+
+
+def test_only_those_with_the_authority_of_a_parent_send_modules(parent: Parent, tree: Tree) -> None:
+    body = Message.pickled(("evil", None, None, zlib.compress(b""), ()))
+    tree[2].send(1, handles.LOAD_MODULE, body.data)
+    assert not tree[2].ask(1, handles.LOAD_MODULE, body.data).is_dead  # An error: refused.
+    assert "evil" not in parent.finder.modules
+
+
+def test_the_loss_of_the_parent_ends_every_wait(parent: Parent, tree: Tree) -> None:
+    results = [parent.find(name) for name in ("one", "one", "two")]
+    for _ in range(2):
+        parent.asked()
+    tree[0].end()
+    for result in results:
+        with pytest.raises(ImportError, match="can't be asked"):
+            result()
+
+
+@pytest.mark.xfail(reason="the answer that there is no route comes to a handle that is gone")
+def test_without_a_parent_nothing_is_found_and_nobody_waits(parent: Parent, tree: Tree) -> None:
+    """As in a context that was detached, where an optional module is missing."""
+    tree[0].end()
+    tree[1].settle()
+    while handles.LOAD_MODULE in tree[1].router._handlers:
+        tree[1].settle()
+    result = in_thread(lambda: parent.importer.find_spec("optional"), 2.0)
+    try:
+        assert result() is None
+    except ImportError:
+        pass
+    finally:
+        parent.importer._answer("optional", None)
+
+
+@pytest.mark.xfail(reason="what could not be asked counts as asked")
+def test_a_broker_that_has_ended_is_an_error_each_time(parent: Parent, tree: Tree) -> None:
+    tree[1].end()
+    try:
+        for _ in range(2):
+            # The second would wait for the answer to what the first could not ask.
+            with pytest.raises(Exception, match="shut down|can't be asked"):
+                in_thread(lambda: parent.importer.find_spec("late"), 2.0)()
+    finally:
+        parent.importer._answer("late", None)
+
+
+# -- site-packages ----------------------------------------------------------------------------------
+
+
+class SiteFinder:
+    """What `site` would make findable."""
+
+    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
+        return "a spec" if fullname == "installed" else None
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    import site
+
+    calls: list[str] = []
+    monkeypatch.setattr(site, "main", lambda: calls.append(sys.executable))
+    monkeypatch.setattr(sys, "meta_path", [SiteFinder()])
+    monkeypatch.setattr(sys, "executable", sys.executable)
+    return calls
+
+
+def test_site_packages_are_set_up_when_something_is_missing_and_only_once(
+    tree: Tree, site: list[str]
+) -> None:
+    parent = Parent(tree, site=True, executable="/right/python")
+    # Submodules come from where their packages do.
+    result = in_thread(lambda: parent.importer.find_spec("package.module", ["/package"]))
+    assert parent.asked() == "package.module"
+    parent.answer("package.module", None)
+    assert result() is None
+    assert site == []
+    assert parent.importer.find_spec("installed") == "a spec"
+    for name in ("far_away", "farther_away"):
+        result = parent.find(name)
+        assert parent.asked() == name
+        parent.answer(name, None)
+        assert result() is None
+    assert site == ["/right/python"]
+
+
+def test_an_installed_module_is_preferred_to_the_parent_s(tree: Tree, site: list[str]) -> None:
+    parent = Parent(tree, site=True)
+    assert parent.importer.find_spec("installed") == "a spec"
+    assert parent.requests.empty()
+
+
+def test_the_main_module_is_the_parent_s(tree: Tree, site: list[str]) -> None:
+    parent = Parent(tree, site=True)
+    result = parent.find("__main__")
+    assert parent.asked() == "__main__"
+    parent.answer("__main__", "")
+    assert result().name == "__main__"
+    assert site == []
+
+
+def test_a_site_that_fails_is_logged_and_the_parent_is_asked(
+    tree: Tree, site: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import site as site_module
+
+    lines = collect_logs(monkeypatch)
+    monkeypatch.setattr(site_module, "main", lambda: 1 // 0)
+    parent = Parent(tree, site=True)
+    result = parent.find("far_away")
+    assert parent.asked() == "far_away"
+    parent.answer("far_away", None)
+    assert result() is None
+    assert any("site-packages" in text for _, _, text in lines)
+
+
+def test_two_threads_that_miss_something_first_set_site_up_once(tree: Tree, site: list[str]) -> None:
+    parent = Parent(tree, site=True)
+    assert parent.importer.find_spec("installed") == "a spec"
+    assert parent.importer._find_in_site("installed", None) is None
+    assert len(site) == 1

@@ -1,0 +1,110 @@
+"""The documentation's examples do what it says they do.
+
+Each program in `docs/examples` that has a NAME.out or NAME.err beside it is run; in those, ``...`` stands
+for any text within a line.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "docs" / "examples"
+PROGRAMS = sorted({path.with_suffix("") for path in [*EXAMPLES.glob("*.out"), *EXAMPLES.glob("*.err")]})
+#: Not run here: a module that an example imports, and the demo, which has tests of its own.
+OTHERS = {"greeting", "inventory"}
+
+
+def matches(text: str, path: Path) -> bool:
+    """Return True if a program wrote what it must: nothing at all where there is no such file."""
+    expected = path.read_text("utf-8") if path.exists() else ""
+    if path.suffix == ".err":
+        # What is printed and what is logged take different ways here, and may overtake one another.
+        text, expected = by_line(text), by_line(expected)
+    return bool(re.fullmatch(re.escape(expected).replace(re.escape("..."), ".*"), text))
+
+
+def by_line(text: str) -> str:
+    """Return log lines, sorted by what follows the time."""
+    return "\n".join(sorted(text.splitlines(), key=lambda line: line.partition(" ")[2]))
+
+
+@pytest.mark.parametrize("program", PROGRAMS, ids=[path.name for path in PROGRAMS])
+def test_example_prints_what_the_guide_says(program: Path) -> None:
+    environ = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    for name in ("MITOGEN_LOG_LEVEL", "MITOGEN_LOG_IO"):
+        environ.pop(name, None)
+    run = subprocess.run(
+        [sys.executable, "%s.py" % program],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        timeout=20,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    for text, suffix in ((run.stdout, ".out"), (run.stderr, ".err")):
+        assert matches(text, program.with_suffix(suffix)), "not as in %s%s:\n%s" % (
+            program.name,
+            suffix,
+            text,
+        )
+
+
+def test_every_example_is_run_and_shown() -> None:
+    found = {path.stem for path in EXAMPLES.glob("*.py")}
+    assert found == {path.name for path in PROGRAMS} | OTHERS
+    guide = (ROOT / "docs/guide.rst").read_text("utf-8")
+    shown = set(re.findall(r"literalinclude:: examples/(\w+)\.py", guide))
+    assert found - {"inventory"} == shown
+
+
+def test_readme_shows_the_first_example_as_it_is() -> None:
+    block = (ROOT / "README.md").read_text("utf-8").partition("```python\n")[2].partition("```")[0]
+    assert block == (EXAMPLES / "first.py").read_text("utf-8")
+
+
+def test_every_documented_name_of_the_core_is_in_the_reference() -> None:
+    from mitogen.core import names
+
+    reference = (ROOT / "docs/api.rst").read_text("utf-8")
+    handles = names.HOMES["handles"].split()
+    for group in names.HOMES.values():
+        for name in group.split():
+            assert name in handles or re.search(r":: mitogen\.core\.%s$" % name, reference, re.M), name
+
+
+def test_every_module_is_described_for_contributors() -> None:
+    text = (ROOT / "docs/architecture.rst").read_text("utf-8")
+    for path in (ROOT / "packages").glob("*/src/mitogen/**/*.py"):
+        name = path.parent.name if path.name == "__init__.py" else path.stem
+        assert re.search(r"`(\w+\.)*%s`" % name, text), name
+
+
+def test_messages_under_troubleshooting_are_the_library_s() -> None:
+    guide = (ROOT / "docs/guide.rst").read_text("utf-8").partition("\nTroubleshooting\n")[2]
+    said = " ".join(
+        node.value
+        for path in (ROOT / "packages").glob("*/src/mitogen/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    messages = [text for line in guide.splitlines() if line[:1] == "*" for text in line.split("*")[1::2]]
+    assert len(messages) > 15
+    # Names in capitals, what Python or the system says, and where messages are put together.
+    others = (
+        r"\b(?:N seconds for|[A-Z]+|__main__|\w+ context NAME|its process|ModuleNotFoundError|3\.6)\b"
+        r"|\.\.\.|No .*|'a'|: "
+    )
+    for message in messages:
+        for part in re.split(others, message):
+            assert part.strip(" :;[]0'(),") in said, "%r of %r" % (part, message)
