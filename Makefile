@@ -9,7 +9,7 @@ CONFIG := $(wildcard pyproject.toml packages/*/pyproject.toml)
 PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))
 ARGS ?=
 
-.PHONY: help demo test check docs bench dist clean
+.PHONY: help demo test check docs bench bundle dist clean
 
 help:
 	@echo 'make demo    run docs/examples/inventory.py (ARGS="target ..." for its arguments)'
@@ -17,6 +17,7 @@ help:
 	@echo 'make check   lint, formatting, types, import rules, size table'
 	@echo 'make docs    build the documentation into docs/_build'
 	@echo 'make bench   run the benchmarks'
+	@echo 'make bundle  compress the core for children of other Python versions (minutes)'
 	@echo 'make dist    build every wheel and sdist into dist'
 	@echo 'make clean   remove what the other targets made'
 
@@ -39,6 +40,10 @@ docs: $(VENV)/installed-docs
 
 bench: $(VENV)/installed-test
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
+# After any change to a module of the core's bundle: a test tells when it is due.
+bundle: $(VENV)/installed-bundle
+	$(BIN)/python .ci/make_bundle.py $(ARGS)
 
 dist: $(VENV)/installed-test
 	@$(BIN)/python -m tests.packaging.build dist

@@ -16,6 +16,7 @@ import ast
 import functools
 import importlib
 import inspect
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,29 @@ TIMES = (
     ("mitogen.core.detach._TIMEOUT", "a detaching context waits for its parent to let go"),
 )
 
+#: What most programs need, for the top of the reference.
+GLANCE = (
+    "mitogen.master.Router",
+    "mitogen.master.Router.local",
+    "mitogen.parent.Context",
+    "mitogen.parent.CallChain",
+    "mitogen.select.Select",
+    "mitogen.core.Receiver",
+    "mitogen.core.Sender",
+    "mitogen.core.Channel",
+    "mitogen.core.Message",
+    "mitogen.core.takes_router",
+    "mitogen.core.takes_econtext",
+    "mitogen.core.CallError",
+    "mitogen.core.ChannelError",
+    "mitogen.core.StreamError",
+    "mitogen.core.TimeoutError",
+    "mitogen.main",
+    "mitogen.utils.log_to_file",
+    "mitogen.utils.run_with_router",
+    "mitogen.utils.cast",
+)
+
 
 def value_at(address: str) -> Any:
     """Return the value of a dotted name."""
@@ -83,6 +107,70 @@ def transitions() -> Iterator[str]:
     rows = [("`%s`" % s, "`%s`" % e, "`%s`" % n) for (s, e), n in handshake.TRANSITIONS.items()]
     rows.append(("any", "any other", "`%s`" % handshake.FAILED))
     yield from table(("state", "event", "next state"), rows)
+
+
+def handshake_diagram() -> Iterator[str]:
+    """Yield a drawing of the state table of the handshake."""
+    yield from drawing(handshake.TRANSITIONS, handshake.FAILED)
+
+
+#: Pixels: width and height of a box, and the width of the space between two.
+BOX, HEIGHT, GAP = 130, 34, 100
+
+
+def drawing(moves: dict[tuple[str, str], str], failed: str) -> Iterator[str]:
+    """Yield a drawing of a machine whose states follow one another, as SVG.
+
+    :param moves: the next state by state and event, in the order of the states.
+    :param failed: where any other event leads.
+    """
+    states = list(
+        dict.fromkeys(state for (first, _), second in moves.items() for state in (first, second))
+    )
+    left = {state: 10 + i * (BOX + GAP) for i, state in enumerate(states)}
+    left[failed] = left[states[-1]]
+    top = dict.fromkeys(states, 50) | {failed: 130}
+    end = 'marker-end="url(#arrow)"'
+    shapes = []
+    for state in (*states, failed):
+        x, y = left[state], top[state]
+        shapes.append('<rect x="%d" y="%d" width="%d" height="%d" rx="6"/>' % (x, y, BOX, HEIGHT))
+        shapes.append('<text x="%d" y="%d">%s</text>' % (x + BOX // 2, y + 21, state))
+    for (state, event), following in moves.items():
+        begin = left[state] + BOX
+        if following == state:
+            middle = begin - BOX // 2
+            near, far = middle - 25, middle + 25
+            shapes.append('<path d="M%d 50 C%d 15 %d 15 %d 46" %s/>' % (near, near, far, far, end))
+            shapes.append('<text x="%d" y="16">%s</text>' % (middle, event))
+        else:
+            shapes.append('<path d="M%d 67 H%d" %s/>' % (begin, left[following] - 4, end))
+            shapes.append('<text x="%d" y="60">%s</text>' % ((begin + left[following]) // 2, event))
+    for state in dict.fromkeys(state for state, _ in moves):
+        middle = left[state] + BOX // 2
+        shapes.append(
+            '<path stroke-dasharray="4" d="M%d 84 V147 H%d" %s/>' % (middle, left[failed] - 4, end)
+        )
+    shapes.append('<text x="%d" y="140">any other event</text>' % (left[failed] - GAP))
+    width = left[failed] + BOX + 10
+    yield from (".. raw:: html", "")
+    yield '   <svg viewBox="0 0 %d 175" style="max-width:%dpx" role="img" fill="none"' % (width, width)
+    yield '    stroke="currentColor"><title>The table below as a drawing</title>'
+    yield "    <style>svg text{fill:currentColor;stroke:none;font-size:12px;text-anchor:middle}</style>"
+    yield '    <marker id="arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="8" markerHeight="8"'
+    yield '     orient="auto"><path d="M0 0 L8 4 L0 8 z" fill="currentColor"/></marker>'
+    yield from ("    " + shape for shape in shapes)
+    yield "   </svg>"
+
+
+def at_a_glance() -> Iterator[str]:
+    """Yield the public names that programs use most, with the first sentence of their docstrings."""
+    rows = []
+    for address in GLANCE:
+        value = value_at(address)
+        text = " ".join((inspect.getdoc(value) or "").partition("\n\n")[0].split())
+        rows.append((":obj:`%s`" % address, re.split(r"(?<=\.) |:$", text)[0]))
+    yield from table(("name", "what it is for"), rows)
 
 
 def standard_handles() -> Iterator[str]:
@@ -142,7 +230,17 @@ def times() -> Iterator[str]:
 
 TABLES: dict[str, Callable[[], Iterable[str]]] = {
     function.__name__: function
-    for function in (transitions, standard_handles, error_tree, bundled, on_demand, sizes, times)
+    for function in (
+        handshake_diagram,
+        transitions,
+        at_a_glance,
+        standard_handles,
+        error_tree,
+        bundled,
+        on_demand,
+        sizes,
+        times,
+    )
 }
 
 
@@ -162,11 +260,12 @@ class Generated(Directive):
 
 def documented(target: str) -> str:
     """Return the documented address of a name, given the module of a package that defines it."""
+    owner, _, name = target.rpartition(".")
+    if owner.rpartition(".")[2][:1].isupper():
+        return target  # A member of a class, whose name may also be that of a module.
     for package in PACKAGES:
-        if target.startswith(package + "."):
-            name = target.rpartition(".")[2]
-            if hasattr(importlib.import_module(package), name):
-                return "%s.%s" % (package, name)
+        if target.startswith(package + ".") and hasattr(importlib.import_module(package), name):
+            return "%s.%s" % (package, name)
     return target
 
 

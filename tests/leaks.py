@@ -76,7 +76,10 @@ def threads() -> dict[str, str]:
 
     found = {"task %s" % task: "" for task in os.listdir("/proc/self/task")}
     for thread in threading.enumerate():
-        found["task %s" % thread.native_id] = "thread %s" % thread.name
+        task = "task %s" % thread.native_id
+        # Until Python 3.13, `threading` never forgets a thread that logged and that it did not start.
+        if task in found or not isinstance(thread, threading._DummyThread):
+            found[task] = "thread %s" % thread.name
     return found
 
 

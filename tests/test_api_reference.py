@@ -1,4 +1,4 @@
-"""The documented names are at their addresses, with their parameters and defaults; and all is documented."""
+"""The documented names are at their addresses, with their parameters and defaults; all is documented."""
 
 from __future__ import annotations
 

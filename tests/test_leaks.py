@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import subprocess
 import sys
@@ -51,6 +52,22 @@ def test_a_thread_is_seen_until_it_ends() -> None:
     thread = threading.Thread(target=event.wait, name="left-over", daemon=True)
     thread.start()
     assert any("left-over" in line for line in leaks.wait_for_none(before, 0))
+    event.set()
+    assert leaks.wait_for_none(before) == []
+
+
+def test_a_thread_that_threading_did_not_start_is_seen_until_it_ends() -> None:
+    before = leaks.Resources()
+    known, event = threading.Event(), threading.Event()
+
+    def run() -> None:
+        threading.current_thread()  # As logging does: `threading` makes an entry for it.
+        known.set()
+        event.wait()
+
+    _thread.start_new_thread(run, ())
+    known.wait()
+    assert any("thread Dummy" in line for line in leaks.wait_for_none(before, 0))
     event.set()
     assert leaks.wait_for_none(before) == []
 

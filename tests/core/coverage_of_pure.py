@@ -1,76 +1,82 @@
 """Show that each pure module is covered by its own tests: ``python -m tests.core.coverage_of_pure``.
 
-Each pair runs by itself, so that no module is covered only by what uses it. Ends with status 1 if a branch
-of one is missing. `tests/core/test_pure_coverage.py` asserts the same.
+Each pair runs by itself, so that no module is covered only by what uses it. Ends with status 1 if a
+branch of one is missing. `tests/core/test_pure_coverage.py` asserts the same.
+
+A pair costs a fork of this process, which has imported pytest and coverage but nothing of the library:
+importing those anew takes longer than most pairs.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
-import subprocess
 import sys
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import coverage
+import pytest
 
 MODULES = ("errors", "framing", "handles", "message", "routing", "serialization", "timers")
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "packages/mitogen-core/src/mitogen/core"
 
-CONFIG = """
-[run]
-branch = true
-include = %(source)s/%(module)s.py
-data_file = %(folder)s/data
-[report]
-show_missing = true
-skip_covered = true
-exclude_also =
-    if TYPE_CHECKING:
-    @overload
-"""
+# Pure tests need no fixture, so they need not wait for the one that looks for what they leave.
+OPTIONS = ["-q", "--noconftest"]
+UNUSED_PLUGINS = ("cacheprovider", "hypothesispytest", "pytest_cov")
 
 
-def measure(module: str) -> str:
-    """Return nothing if the tests of `module` alone cover it, else what is missing, or failed."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder, "coveragerc")
-        config.write_text(CONFIG % {"source": SOURCE, "module": module, "folder": folder})
-        coverage = [sys.executable, "-m", "coverage"]
-        options = ["--rcfile=%s" % config]
-        # Pure tests need no fixture, so they need not wait for the one that looks for what they leave.
-        pytest = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "--noconftest"]
-        tests = [*pytest, "tests/core/test_%s.py" % module]
-        for command in (
-            [*coverage, "run", *options, *tests],
-            [*coverage, "report", *options, "--fail-under=100"],
-        ):
-            # Not what the tests themselves may be measured with.
-            environ = {k: v for k, v in os.environ.items() if not k.startswith(("COV_", "COVERAGE_"))}
-            environ.pop("MITOGEN_TEST_RUN", None)
-            run = subprocess.run(
-                command,
-                cwd=ROOT,
-                env=environ,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-            if run.returncode:
-                return run.stdout.decode()
-    return ""
+def measure(module: str, report: Path) -> None:
+    """Write to `report` what the tests of `module` alone leave uncovered, or how they failed.
+
+    For a process in which nothing of the library was imported. Nothing is written if all is well.
+    """
+    output = report.with_suffix(".output")
+    with open(output, "w") as f:
+        os.dup2(f.fileno(), 1)
+        os.dup2(f.fileno(), 2)
+    # Neither what is configured for the tests as a whole, nor a file: the data stays in memory.
+    measured = coverage.Coverage(
+        data_file=None, config_file=False, branch=True, include=[str(SOURCE / module) + ".py"]
+    )
+    for pattern in "if TYPE_CHECKING:", "@overload":
+        measured.exclude(pattern)
+    measured.start()
+    plugins = ["-pno:%s" % name for name in UNUSED_PLUGINS]
+    status = pytest.main([*OPTIONS, *plugins, str(ROOT / "tests/core/test_") + module + ".py"])
+    measured.stop()
+    covered = 0.0
+    if status == 0:
+        covered = measured.report(show_missing=True)
+    sys.stdout.flush()
+    if covered < 100:
+        output.rename(report)
 
 
-def main() -> int:
-    """Print a line for each module; return the exit status."""
+def main(folder: Path) -> int:
+    """Print a line for each module, leave reports in `folder`; return the exit status."""
+    os.chdir(ROOT)
+    fork = multiprocessing.get_context("fork")
+    processes = {}
+    for module in MODULES:
+        processes[module] = fork.Process(target=measure, args=(module, folder / (module + ".txt")))
+        processes[module].start()
     missing = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for module, found in zip(MODULES, pool.map(measure, MODULES), strict=True):
-            print("%-15s %s" % (module, found or "100 % of branches by its own tests"))
-            missing += bool(found)
+    for module, process in processes.items():
+        process.join()
+        report = folder / (module + ".txt")
+        if process.exitcode and not report.exists():
+            report.write_text("the process of its tests ended with %s" % process.exitcode)
+        found = report.read_text() if report.exists() else ""
+        print("%-15s %s" % (module, found or "100 % of branches by its own tests"))
+        missing += bool(found)
     return min(missing, 1)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    if len(sys.argv) > 1:
+        sys.exit(main(Path(sys.argv[1])))
+    with tempfile.TemporaryDirectory() as name:
+        sys.exit(main(Path(name)))

@@ -28,13 +28,6 @@ def expected(body: bytes = b"", dst: int = 1) -> tuple[int, int, int, int, int, 
     return dst, 2, 3, 4, 5, body
 
 
-def fill(decoder: FrameDecoder, data: bytes) -> Message | None:
-    """Do what a stream does: read into the decoder's buffer."""
-    with decoder.body_buffer() as view:
-        view[: len(data)] = data
-    return decoder.body_received(len(data))
-
-
 # -- The layout -------------------------------------------------------------------------------------
 
 
@@ -107,28 +100,6 @@ def test_bodies_are_bytes_which_nothing_can_change_any_more() -> None:
 # -- Large bodies -----------------------------------------------------------------------------------
 
 
-def test_no_buffer_is_offered_when_no_large_body_is_under_way() -> None:
-    decoder = FrameDecoder(LIMIT)
-    assert len(decoder.body_buffer()) == 0
-    assert decoder.body_received(0) is None
-    decoder.receive_data(frame(b"x" * (LARGE_BODY - 1))[:-1])
-    assert len(decoder.body_buffer()) == 0
-
-
-def test_the_rest_of_a_large_body_is_read_into_its_buffer() -> None:
-    decoder = FrameDecoder(LIMIT)
-    body = bytes(range(256)) * (LARGE_BODY // 256) + b"tail"
-    data = frame(body)
-    assert decoder.receive_data(data[: HEADER_SIZE + 10]) == []
-    assert len(decoder.body_buffer()) == len(body) - 10
-    assert fill(decoder, body[10:5000]) is None
-    assert len(decoder.body_buffer()) == len(body) - 5000
-    msg = fill(decoder, body[5000:])
-    assert msg is not None
-    assert fields(msg) == expected(body)
-    assert len(decoder.body_buffer()) == 0
-
-
 def test_a_large_body_may_come_as_data_and_what_follows_it_too() -> None:
     decoder = FrameDecoder(LIMIT)
     body = b"x" * LARGE_BODY
@@ -140,15 +111,6 @@ def test_a_large_body_may_come_as_data_and_what_follows_it_too() -> None:
     assert [msg.data for msg in msgs] == [body, b"next"]
 
 
-def test_decoding_goes_on_after_a_buffer_was_filled() -> None:
-    decoder = FrameDecoder(LIMIT)
-    body = b"x" * LARGE_BODY
-    decoder.receive_data(frame(b"first") + frame(body)[:100])
-    assert fill(decoder, body[100 - HEADER_SIZE :]) is not None
-    [msg] = decoder.receive_data(frame(b"next"))
-    assert msg.data == b"next"
-
-
 # -- Hostile peers ----------------------------------------------------------------------------------
 
 
@@ -157,7 +119,6 @@ def test_a_wrong_magic_is_an_error_and_the_end() -> None:
     assert decoder.receive_data(b"HTTP/1.1 400 Bad Request\r\n\r\n") == []
     assert decoder.error is not None
     assert "0x4854" in decoder.error
-    assert "%#06x" % MAGIC in decoder.error
     assert decoder.receive_data(frame(b"too late")) == []
 
 
@@ -183,11 +144,12 @@ def test_a_body_over_the_limit_is_refused_before_it_is_there() -> None:
     assert "context 77" in decoder.error
     assert str(LIMIT + 1) in decoder.error
     assert str(LIMIT) in decoder.error
-    assert len(decoder.body_buffer()) == 0
 
 
 def test_a_body_of_exactly_the_limit_is_accepted() -> None:
     decoder = FrameDecoder(LIMIT)
     assert decoder.receive_data(HEADER.pack(MAGIC, 1, 2, 3, 4, 5, LIMIT)) == []
     assert decoder.error is None
-    assert len(decoder.body_buffer()) == LIMIT
+    assert decoder.receive_data(b"x" * (LIMIT - 1)) == []
+    [msg] = decoder.receive_data(b"x")
+    assert msg.size() == LIMIT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import functools
 import math
 import os
 import signal
@@ -100,10 +101,12 @@ def test_each_of_many_threads_gets_one_value() -> None:
 def test_many_producers_and_consumers_lose_and_double_nothing() -> None:
     latch = Latch()
     results = [in_thread(lambda: [latch.get(PATIENCE) for _ in range(500)]) for _ in range(4)]
-    producers = [
-        in_thread(lambda i=i: [latch.put((i, j)) for j in range(500)])  # type: ignore[misc]
-        for i in range(4)
-    ]
+
+    def produce(i: int) -> None:
+        for j in range(500):
+            latch.put((i, j))
+
+    producers = [in_thread(functools.partial(produce, i)) for i in range(4)]
     for done in producers:
         done()
     got = [value for result in results for value in result()]
@@ -124,13 +127,19 @@ def test_threads_with_short_and_long_waits_do_not_take_wake_ups_from_one_another
 
     stop, served = threading.Event(), threading.Event()
     impatients = [in_thread(impatient) for _ in range(3)]
-    patient = in_thread(lambda: (latch.get(PATIENCE), served.set()))
+
+    def wait() -> Any:
+        value = latch.get(PATIENCE)
+        served.set()
+        return value
+
+    patient = in_thread(wait)
     count = 0
     # The others may be faster as often as they like.
     while count < 300 or not served.is_set():
         latch.put(count)
         count += 1
-    got = [patient()[0]]
+    got = [patient()]
     stop.set()
     for result in impatients:
         got += result()

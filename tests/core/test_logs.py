@@ -131,7 +131,7 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture
 def forwarding(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[Inbox]:
-    """Forward lines of this process, from INFO up, to the context `node` itself; return what gets them."""
+    """Forward lines of this process, from INFO up, to the context `node`; return what gets them."""
     monkeypatch.setattr(logs, "sink", logs.sink)
     monkeypatch.setattr(logs, "child_level", None)
     root = logging.getLogger()

@@ -199,7 +199,6 @@ def test_a_message_shows_where_it_goes_but_nothing_of_what_it_says() -> None:
     assert "4 -> 3" in text
     assert "auth 5" in text
     assert "handle 6" in text
-    assert "reply_to 7" in text
     assert "hunter2" not in text
 
 

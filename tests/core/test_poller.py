@@ -18,7 +18,7 @@ import pytest
 from mitogen.core import poller as poller_module
 from mitogen.core import pollers
 from mitogen.core.broker import Broker
-from mitogen.core.poller import EpollPoller, Poller
+from mitogen.core.poller import Poller
 from mitogen.core.pollers import KqueuePoller, PollPoller, SelectPoller, make_poller
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class FakeSelect:
 def poller(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Poller]:
     if request.param == "kqueue":
         monkeypatch.setattr(pollers, "select", FakeSelect)
-    classes = {"epoll": EpollPoller, "kqueue": KqueuePoller, "poll": PollPoller, "select": SelectPoller}
+    classes = {"epoll": Poller, "kqueue": KqueuePoller, "poll": PollPoller, "select": SelectPoller}
     poller: Poller = classes[request.param]()
     yield poller
     poller.close()
@@ -253,7 +253,7 @@ def test_closing_releases_the_descriptor_of_the_poller(poller: Poller) -> None:
 
 
 def test_a_file_that_epoll_refuses_can_be_stopped_and_forgotten(tmp_path: Any) -> None:
-    poller = EpollPoller()
+    poller = Poller()
     with open(tmp_path / "file", "w") as f:
         with pytest.raises(PermissionError):
             poller.start_receive(f.fileno(), reader)
@@ -266,7 +266,7 @@ def test_a_file_that_epoll_refuses_can_be_stopped_and_forgotten(tmp_path: Any) -
 
 def test_linux_uses_epoll() -> None:
     broker = Broker()
-    assert type(broker.poller) is EpollPoller
+    assert type(broker.poller) is Poller
     broker.shutdown()
     broker.join()
 
@@ -292,8 +292,8 @@ def test_descriptors_past_1023_are_watched() -> None:
         import os, resource
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-        from mitogen.core.poller import EpollPoller
-        poller = EpollPoller()
+        from mitogen.core.poller import Poller
+        poller = Poller()
         read_fd, write_fd = os.pipe()
         os.dup2(read_fd, 2000)
         poller.start_receive(2000, print)

@@ -129,7 +129,10 @@ def test_a_dead_message_is_never_answered(tree: Tree) -> None:
 
 
 def test_a_message_to_a_context_whose_link_is_gone_is_answered_dead(tree: Tree) -> None:
+    gone = Latch()
+    listen(tree.streams[3][0], "disconnect", gone.put)
     tree[3].end()
+    gone.get(PATIENCE)
     answer = tree[2].ask(3, 1)
     assert "context" in reason(answer)
     assert tree[2].ask(0, 4242).is_dead  # The others live on.
@@ -151,7 +154,6 @@ def test_a_handle_in_use_is_refused(node: Node) -> None:
         node.router.add_handler(print, 123)
 
 
-@pytest.mark.xfail(reason="the counter of handles does not look what is taken")
 def test_a_handle_that_somebody_chose_is_not_given_to_another(node: Node) -> None:
     free = node.router.add_handler(print)
     inbox, chosen = node.inbox(free + 1)
@@ -161,21 +163,11 @@ def test_a_handle_that_somebody_chose_is_not_given_to_another(node: Node) -> Non
 
 
 def test_a_handler_can_be_removed_once(node: Node) -> None:
-    inbox, handle = node.inbox()
+    _, handle = node.inbox()
     node.router.del_handler(handle)
     assert node.ask(0, handle).is_dead
     with pytest.raises(KeyError):
         node.router.del_handler(handle)
-
-
-def test_a_handle_is_discarded_only_by_its_owner(node: Node) -> None:
-    inbox, handle = node.inbox()
-    node.router.discard_handler(handle, print)
-    node.send(0, handle)
-    inbox.get()
-    node.router.discard_handler(handle, inbox)
-    node.router.discard_handler(handle, inbox)
-    assert node.ask(0, handle).is_dead
 
 
 def test_a_handler_that_need_not_persist_gets_one_message(tree: Tree) -> None:
@@ -246,12 +238,11 @@ def test_a_policy_holds_for_dead_messages_too(tree: Tree) -> None:
     assert inbox.empty()
 
 
-@pytest.mark.xfail(reason="the exception disconnects the link that the message came on")
 def test_a_policy_that_raises_refuses(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     collect_logs(monkeypatch)
     inbox, handle = tree[0].inbox(policy=lambda msg, stream: 1 // 0)
     with pytest.raises(CallError):
-        tree[2].ask(0, handle, patience=2.0).unpickle()
+        tree[2].ask(0, handle, patience=1.0).unpickle()
     assert inbox.empty()
     assert tree[2].ask(0, 4242).is_dead
 
@@ -309,15 +300,17 @@ def test_a_child_is_told_when_its_parents_are_gone(tree: Tree) -> None:
         assert "context-1" in reason(inbox.get())
 
 
-@pytest.mark.xfail(reason="only the parents are known to go with the link to the parent")
 def test_a_child_is_told_when_what_it_reached_by_its_parent_is_gone(tree: Tree) -> None:
     inbox, _ = tree[2].inbox(respondent=tree[2].context(3))
     tree[1].end()
-    assert inbox.get(2.0).is_dead
+    assert inbox.get(1.0).is_dead
 
 
 def test_who_waits_for_a_context_that_is_gone_already_is_told_at_once(tree: Tree) -> None:
+    gone = Latch()
+    listen(tree.streams[3][0], "disconnect", gone.put)
     tree[3].end()
+    gone.get(PATIENCE)
     assert tree[0].ask(3, 1).is_dead
     inbox, _ = tree[0].inbox(respondent=tree[0].context(3))
     assert "not connected" in reason(inbox.get())
@@ -341,7 +334,7 @@ def test_every_handler_is_told_when_the_router_ends(tree: Tree) -> None:
     tree[2].end()
     fired.get(PATIENCE)
     for inbox in inboxes:
-        assert "context 2" in reason(inbox.get())
+        assert "router has shut down" in reason(inbox.get())
         assert inbox.empty()
 
 
@@ -522,10 +515,6 @@ def test_the_stream_for_a_context_is_that_of_the_known_route_or_of_the_parent(tr
 def test_a_route_needs_a_link_to_go_by(node: Node) -> None:
     with pytest.raises(Error, match="can't route context 9 via 8"):
         node.run(lambda: node.router.add_route(9, 8))
-
-
-def test_a_router_knows_itself(node: Node) -> None:
-    assert node.router.myself().context_id == 0
 
 
 def test_several_routers_may_share_a_broker(node: Node) -> None:

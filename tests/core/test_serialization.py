@@ -1,7 +1,8 @@
 """`mitogen.core.serialization`: what may cross does, and nothing else, whoever asks.
 
 Three picklers are tested: that of this Python, the one for Python 3.6 and 3.7, and the pure Python one
-that PyPy has; the latter two run here as well, on a copy of the module that was loaded under that pretence.
+that PyPy has; the latter two run here as well, on a copy of the module that was loaded under that
+pretence.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from mitogen.core import explain, serialization
 from mitogen.core.context import Context
 from mitogen.core.errors import CallError, SerializationError
 from mitogen.core.receiver import Sender
-from mitogen.core.serialization import JOIN_LIMIT, Blob, Secret
+from mitogen.core.serialization import JOIN_LIMIT
+from mitogen.core.stdtypes import Blob, Secret
 from tests.core import pickles
 from tests.core.pickles import make, name, number, pickle, text
 
@@ -39,7 +41,7 @@ def load_copy(monkeypatch: pytest.MonkeyPatch, pretence: str) -> types.ModuleTyp
             patch.delitem(sys.modules, "pickle", raising=False)
         else:
             patch.setattr(sys, "version_info", (3, 7, 0))
-            patch.delitem(sys.modules, "mitogen.core.oldpickle", raising=False)
+            patch.delitem(sys.modules, "mitogen.core.oldpython", raising=False)
         source = serialization.__file__
         assert source is not None
         spec = importlib.util.spec_from_file_location("mitogen.core.serialization_" + pretence, source)
@@ -132,10 +134,10 @@ def test_nan_arrives(module: Any) -> None:
 
 
 def test_a_blob_and_a_secret_arrive_as_such(module: Any) -> None:
-    assert type(cross(module.Blob(b"x"), module)) is module.Blob
-    assert cross(module.Blob(b"x"), module) == b"x"
-    assert type(cross(module.Secret("x"), module)) is module.Secret
-    assert cross(module.Secret("x"), module) == "x"
+    assert type(cross(Blob(b"x"), module)) is Blob
+    assert cross(Blob(b"x"), module) == b"x"
+    assert type(cross(Secret("x"), module)) is Secret
+    assert cross(Secret("x"), module) == "x"
 
 
 def test_a_call_error_arrives_with_its_causes(module: Any) -> None:
@@ -253,7 +255,7 @@ REFUSED: list[Any] = [
     MyInt(3),
     MyDict(),
     type("Sub", (str,), {})("x"),
-    (i for i in ()),
+    (character for character in ""),
     sys,
     range(3),
     memoryview(b"x"),
@@ -280,7 +282,7 @@ def test_anything_else_is_refused_where_it_is_sent(module: Any, value: Any) -> N
 
 
 def test_a_class_is_refused_even_after_a_value_of_it_was_sent(module: Any) -> None:
-    for value in (1j, datetime.date.today(), decimal.Decimal(1), module.Blob(b""), CallError("x")):
+    for value in (1j, datetime.date.today(), decimal.Decimal(1), Blob(b""), CallError("x")):
         with pytest.raises(SerializationError, match=r"value\[1\]: type"):
             module.dumps([value, type(value)])
 
@@ -396,9 +398,8 @@ def test_remake_makes_nothing_but_what_is_listed(module_name: str, attribute: st
     [
         make("builtins", "bytearray", number(1 << 30)),
         pickles.call(name("builtins", "bytearray"), number(1 << 30)),
-        make("mitogen.core.serialization", "Blob", number(1 << 30)),
-        make("mitogen.core.serialization", "Blob"),
-        make("builtins", "complex", text("1")),
+        make("mitogen.core.stdtypes", "Blob", number(1 << 30)),
+        make("mitogen.core.stdtypes", "Blob"),
         make("datetime", "datetime", text("x")),
         make("decimal", "Decimal", text("x")),
         make("uuid", "UUID", text("x")),
@@ -462,7 +463,7 @@ def nothing_changes() -> Iterator[None]:
 
 
 CONTEXT = make("mitogen.core.context", "Context", number(7), text("name"))
-BLOB = make("mitogen.core.serialization", "Blob", pickles.blob(b"x"))
+BLOB = make("mitogen.core.stdtypes", "Blob", pickles.blob(b"x"))
 IDENTITY = make("uuid", "UUID", text("12345678-1234-5678-1234-567812345678"))
 ZERO = make("datetime", "timezone", make("datetime", "timedelta", number(0)))
 

@@ -108,7 +108,6 @@ def test_output_without_a_newline_is_cut_into_pieces_and_nothing_of_it_is_lost(
     assert len(lines) == 6
 
 
-@pytest.mark.xfail(reason="only what waits for its newline is cut into pieces")
 @pytest.mark.parametrize("first", [1, 30_000, logs.LINE_LIMIT])
 def test_a_long_line_with_a_newline_is_cut_into_pieces_too(
     broker: Broker, lines: Lines, first: int
@@ -131,27 +130,13 @@ def test_the_memory_it_takes_is_bounded(broker: Broker, lines: Lines) -> None:
     printed.end()
 
 
-def test_what_was_written_is_logged_when_drained(broker: Broker, lines: Lines) -> None:
-    printed = Printed(broker)
-    printed.write(b"one\ntwo")
-    broker.defer_sync(printed.logger.drain)
-    assert texts(lines) == ["one"]
-    printed.write(b" and a half\n")
-    broker.defer_sync(printed.logger.drain)
-    assert texts(lines) == ["one", "two and a half"]
-    broker.defer_sync(lambda: printed.logger.on_disconnect(broker))
-    broker.defer_sync(printed.logger.drain)
-    printed.close()
-
-
-@pytest.mark.xfail(reason="what is written meanwhile is read as well")
-def test_draining_has_an_end_though_somebody_goes_on_writing(broker: Broker, lines: Lines) -> None:
+def test_a_shutdown_has_an_end_though_somebody_goes_on_writing(broker: Broker, lines: Lines) -> None:
     printed = Printed(broker)
     with subprocess.Popen(["yes"], stdout=printed.fd) as process:
         try:
             assert printed.logger.receive_side is not None
             assert wait_readable(printed.logger.receive_side.fd, PATIENCE)
-            broker.defer_sync(printed.logger.drain, 2.0)
+            broker.defer_sync(lambda: printed.logger.on_shutdown(broker), 5.0)
         finally:
             process.kill()
             printed.start().end()

@@ -76,7 +76,6 @@ def test_sending_never_blocks_and_what_does_not_fit_is_sent_later_in_order(
 
 
 def test_a_slow_reader_gets_every_byte(node: Node, peer: Peer) -> None:
-    peer.stream.transmit_side.fd  # noqa: B018  It is open.
     peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     data = os.urandom(300_000)
     node.send(CHILD, 1, data)
@@ -194,7 +193,7 @@ def test_a_reset_connection_is_an_end_like_any_other(node: Node, partial: bytes)
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"Last login: Mon Jan  1 00:00:00\r\n", "magic"),
+        (b"Last login: Mon Jan  1 00:00:00\r\n", "not a frame"),
         (HEADER.pack(MAGIC, 0, CHILD, CHILD, 1, 0, (8 << 20) + 1), "8388609 bytes"),
     ],
 )
@@ -253,7 +252,6 @@ def test_two_pipes_make_a_link_as_a_socket_does(node: Node) -> None:
     os.close(down_read)
 
 
-@pytest.mark.xfail(reason="a write that fails is taken for sent, and only the reading side ends a link")
 def test_a_peer_that_reads_no_more_is_given_up(node: Node) -> None:
     """Its other direction may stay open for ever: an answer will never come."""
     (down_read, down_write), (up_read, up_write) = os.pipe(), os.pipe()
@@ -265,7 +263,7 @@ def test_a_peer_that_reads_no_more_is_given_up(node: Node) -> None:
     os.close(down_read)
     try:
         node.send(CHILD, 1, b"x", reply_to=1000)
-        gone.get(2.0)
+        gone.get(1.0)
     finally:
         os.close(up_write)
 
@@ -277,7 +275,12 @@ def test_what_a_peer_said_before_it_left_is_heard_though_it_could_not_be_answere
     gone = Latch()
     listen(stream, "disconnect", gone.put)
     blocked, go = threading.Event(), threading.Event()
-    one.broker.defer(lambda: (blocked.set(), go.wait(PATIENCE)))
+
+    def block() -> None:
+        blocked.set()
+        go.wait(PATIENCE)
+
+    one.broker.defer(block)
     assert blocked.wait(PATIENCE)
     two.send(one, handle, b"last words")
     two.end()
@@ -313,11 +316,10 @@ def test_an_unreadable_descriptor_is_at_its_end() -> None:
     os.close(read_fd)
 
 
-def test_a_stream_without_writev_and_readv_works_too(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stream_without_writev_works_too(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     from mitogen.core import stream as module
 
     monkeypatch.setattr(module, "_writev", None)
-    monkeypatch.setattr(module, "_readv", None)
     peer = Peer(node, CHILD)
     inbox, handle = node.inbox()
     body = os.urandom(1 << 20)

@@ -37,14 +37,6 @@ def test_timers_are_taken_when_due_in_order_of_time_and_once() -> None:
     assert ran == [1.0, 2.0, 2.5, 3.0]
 
 
-def test_timers_of_the_same_time_are_served_in_the_order_they_came_in() -> None:
-    timers, ran = TimerList(), []
-    for name in "abcdef":
-        timers.schedule(1.0, lambda name=name: ran.append(name))  # type: ignore[misc]
-    run_due(timers, 1.0)
-    assert ran == list("abcdef")
-
-
 def test_a_cancelled_timer_is_neither_waited_for_nor_run() -> None:
     timers, ran = TimerList(), []
     first = timers.schedule(1.0, lambda: ran.append(1))

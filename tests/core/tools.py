@@ -6,6 +6,7 @@ that one test sees all sides. Waits are bounded by `PATIENCE`, which nothing tha
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 from typing import TYPE_CHECKING, Any
@@ -107,8 +108,6 @@ class Node:
     def finish(self) -> None:
         """Wait for the end."""
         self.broker.join()
-        # Until Python 3.13, `threading` remembers for ever a thread that it did not start and that logged.
-        threading._active.pop(self.broker._thread_id, None)  # type: ignore[attr-defined]
 
 
 def join(parent: Node, child: Node) -> tuple[Stream, Stream]:
@@ -139,7 +138,7 @@ class Tree:
             self.nodes[context_id] = node
             if parent_id is not None:
                 self.streams[context_id] = join(self.nodes[parent_id], node)
-                for lower, upper in zip(above, above[1:], strict=False):
+                for lower, upper in itertools.pairwise(above):
                     self.nodes[upper].route_via(node, self.nodes[lower])
 
     def __getitem__(self, context_id: int) -> Node:

@@ -65,7 +65,7 @@ FORBIDDEN_WITHIN = [("mitogen.parent", "mitogen.master")]
 
 #: The one place that composes the layers from below: ``mitogen.main`` gives a script its router,
 #: and imports these when it is called, which is in a master only.
-COMPOSITION = {("mitogen", "mitogen.master"), ("mitogen", "mitogen.utils")}
+COMPOSITION = {("mitogen", "mitogen.utils")}
 
 #: The imports of mitogen that may stand in a function, each with its reason. None of them is there
 #: to dodge a circle; a test follows the imports of the second module to see that they never reach
@@ -77,8 +77,11 @@ LATE = {
     ("mitogen.core.child", "mitogen.core.detach"): "outside the bundle: few children need it",
     ("mitogen.core.child", "mitogen.core.profiling"): "outside the bundle: few children need it",
     ("mitogen.core.context", "mitogen.core.receiver"): "outside the bundle: few children need it",
+    ("mitogen.core.broker", "mitogen.core.defer"): "outside the bundle: the core itself never waits",
+    ("mitogen.core.logs", "mitogen.core.locallog"): "outside the bundle: for masters",
     ("mitogen.core.logs", "mitogen.core.loghandler"): "imports logging, which few children need",
     ("mitogen.core.serialization", "mitogen.core.explain"): "outside the bundle: for errors only",
+    ("mitogen.core.serialization", "mitogen.core.stdtypes"): "outside the bundle: few values need it",
     ("mitogen.parent.router", "mitogen.core.debuglog"): "imports logging, which not all programs need",
     ("mitogen.master.broker", "mitogen.core.profiling"): "imports the standard profilers",
     ("mitogen.bundle", "mitogen.minify"): "needed for children of another Python version only",
@@ -93,8 +96,9 @@ PURE = {
     "mitogen.core.explain",
     "mitogen.core.handles",
     "mitogen.core.message",
-    "mitogen.core.oldpickle",
+    "mitogen.core.oldpython",
     "mitogen.core.serialization",
+    "mitogen.core.stdtypes",
     "mitogen.core.framing",
     "mitogen.core.routing",
     "mitogen.core.timers",

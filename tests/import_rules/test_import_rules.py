@@ -121,7 +121,7 @@ def test_violation_is_reported(distribution: str, module: str, source: str, word
             "mitogen.core.message",
             "if typing.TYPE_CHECKING:\n    from mitogen.core.router import Router",
         ),
-        ("mitogen-core", "mitogen", "def main():\n    import mitogen.master, mitogen.utils"),
+        ("mitogen-core", "mitogen", "def main():\n    import mitogen.utils"),
         ("mitogen-parent", "mitogen.master.router", "import mitogen.parent.router"),
         ("mitogen-transports", "mitogen.ssh", "import mitogen.core, mitogen.parent"),
         ("mitogen-utils", "mitogen.utils", "import mitogen.master"),

@@ -71,8 +71,7 @@ class Program:
 
     def exit_after(self, started: float, limit: float) -> int:
         """Wait for its end, at most `limit` seconds after `started`; return its status."""
-        status = self.process.wait(max(0.0, started + limit - time.monotonic()))
-        return status
+        return self.process.wait(max(0.0, started + limit - time.monotonic()))
 
 
 def alive(pid: int) -> bool:

@@ -439,6 +439,16 @@ def descriptor_flags():
     return [os.get_blocking(fd) for fd in range(3)]
 
 
+def file_of(name):
+    """Return the file that a module says it is from."""
+    return os.path.realpath(sys.modules[name].__file__ or "")
+
+
+def search_path():
+    """Return where modules are looked for."""
+    return [os.path.realpath(folder) for folder in sys.path]
+
+
 def read_stdin():
     """Read all of standard input."""
     return sys.stdin.read()
@@ -612,11 +622,6 @@ def raise_here():
 def imported(name):
     """Return whether a module was imported."""
     return name in sys.modules
-
-
-def compiled_since_start():
-    """Return what the audit hook of the test saw being compiled."""
-    return list(getattr(sys, "_test_compiled", ["no hook"]))
 
 
 @mitogen.core.takes_econtext

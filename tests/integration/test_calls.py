@@ -264,7 +264,13 @@ def test_arguments_that_cannot_be_sent_are_refused_at_the_caller(local: Context)
     handlers = set(router._handlers)
     sent: list[object] = []
     stream = router.stream_by_id(local.context_id)
-    original, stream.send = stream.send, lambda msg: sent.append(msg) or original(msg)
+    original = stream.send
+
+    def send(msg: object) -> object:
+        sent.append(msg)
+        return original(msg)
+
+    stream.send = send
     lock = threading.Lock()
     for call in local.call, local.call_async, local.call_no_reply:
         with pytest.raises(SerializationError, match=r"args\[1\]\['a'\]\[0\]: _thread\.lock"):
@@ -558,6 +564,7 @@ def test_call_async_and_select(router: mitogen.master.Router) -> None:
     receivers = [c.call_async(remote.identity, c.context_id) for c in contexts]
     found = {}
     for msg in mitogen.select.Select(receivers):
+        assert msg.receiver is not None
         found[msg.receiver.context] = msg.unpickle()
     assert found == {c: c.context_id for c in contexts}
     values = mitogen.select.Select.all(c.call_async(os.getpid) for c in contexts)
@@ -571,6 +578,7 @@ def test_select_tells_of_a_context_that_died(router: mitogen.master.Router) -> N
     with mitogen.select.Select(receivers) as select:
         while select:
             msg = select.get(timeout=5)
+            assert msg.receiver is not None
             try:
                 outcomes[msg.receiver.context] = msg.unpickle()
             except ChannelError as e:

@@ -144,14 +144,14 @@ def test_the_same_object_twice_and_a_cycle(child: Context) -> None:
     assert back[0] is back
 
 
-@pytest.mark.parametrize("kind", ["lock", "nested", "function", "builtin class", "subclass", "deep"])
-def test_what_cannot_be_sent_is_refused_with_its_path(child: Context, kind: str) -> None:
-    with pytest.raises(CallError, match="result") as info:
-        child.call(remote.bad_result, kind)
-    assert info.value.type_name == "mitogen.core.errors.SerializationError"
-    if kind == "nested":
-        assert "result['locks'][0]: _thread.lock" in info.value.text
-    assert child.call(remote.identity, 1) == 1
+def test_what_cannot_be_sent_is_refused_with_its_path(child: Context) -> None:
+    for kind in "lock", "nested", "function", "builtin class", "subclass", "deep":
+        with pytest.raises(CallError, match="result") as info:
+            child.call(remote.bad_result, kind)
+        assert info.value.type_name == "mitogen.core.errors.SerializationError", kind
+        if kind == "nested":
+            assert "result['locks'][0]: _thread.lock" in info.value.text
+        assert child.call(remote.identity, kind) == kind
 
 
 def test_a_mebibyte_both_ways(child: Context) -> None:
@@ -163,7 +163,9 @@ def test_a_mebibyte_both_ways(child: Context) -> None:
 
 TREE = {
     "__init__.py": "from . import first\nNAME = __name__\n",
-    "first.py": "from .sub.deep import value as deep_value\n\ndef value():\n    return 'first', deep_value()\n",
+    "first.py": (
+        "from .sub.deep import value as deep_value\n\ndef value():\n    return 'first', deep_value()\n"
+    ),
     "sub/__init__.py": "WHERE = __name__, __package__, __spec__.name\n",
     "sub/deep.py": (
         "# -*- coding: latin-1 -*-\n"
@@ -254,12 +256,12 @@ def test_errors_inside_the_core_name_its_real_lines(child: Context) -> None:
     assert "func(*args, **kwargs)" in lines[number - 1]
 
 
-@pytest.mark.parametrize("name", ["SystemExit", "KeyboardInterrupt", "Unprintable", "HostileExit"])
-def test_what_a_function_raises_is_its_calls_error(child: Context, name: str) -> None:
-    with pytest.raises(CallError) as info:
-        child.call(remote.raise_named, name)
-    assert info.value.type_name.endswith(name)
-    assert child.call(remote.identity, 1) == 1
+def test_what_a_function_raises_is_its_calls_error(child: Context) -> None:
+    for name in "SystemExit", "KeyboardInterrupt", "Unprintable", "HostileExit":
+        with pytest.raises(CallError) as info:
+            child.call(remote.raise_named, name)
+        assert info.value.type_name.endswith(name)
+        assert child.call(remote.identity, name) == name
 
 
 def test_recursion_and_causes(child: Context) -> None:

@@ -196,7 +196,7 @@ def test_all_raises_what_a_message_holds_and_frees_the_others(router: mitogen.co
 
 
 def test_channel_in_a_select(router: mitogen.core.Router) -> None:
-    channel = mitogen.core.Channel(router, router.myself(), 123)
+    channel = mitogen.core.Channel(router, router.make_context(0), 123)
     select = Select([channel])
     deliver(channel, 1)
     assert select.get().receiver is channel

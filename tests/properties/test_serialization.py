@@ -1,4 +1,7 @@
-"""Serialization: what may cross arrives as it was; whatever else arrives is refused and changes nothing."""
+"""Serialization: what may cross arrives as it was; whatever else arrives is refused and changes nothing.
+
+Inputs that were found to fail are kept as `@example`s.
+"""
 
 from __future__ import annotations
 
@@ -7,96 +10,35 @@ import decimal
 import pickle
 import pickletools
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from mitogen.core import serialization
+from mitogen.core import Blob, Secret, serialization
 from mitogen.core.context import Context
 from mitogen.core.errors import CallError, SerializationError
 from mitogen.core.receiver import Sender
-from mitogen.core.serialization import Blob, Secret, dumps, loads
+from mitogen.core.serialization import dumps, loads
 from tests.core import pickles
-
-if TYPE_CHECKING:
-    from hypothesis.strategies import SearchStrategy
-
-
-class Router:
-    """As much of a router as makes contexts."""
-
-    def make_context(self, context_id: int, name: str | None = None) -> Context:
-        return Context(self, context_id, name)  # type: ignore[arg-type]
-
-
-ROUTER: Any = Router()
-
-
-def joined(body: Any) -> bytes:
-    return b"".join(body) if type(body) is list else body
-
+from tests.properties.strategies import ROUTER, Router, any_text, containers, hashable, joined, values
 
 # -- Values -----------------------------------------------------------------------------------------
 
-any_text = st.text(st.characters(), max_size=20)  # Lone surrogates as well.
-contexts = st.builds(
-    lambda i, name: Context(ROUTER, i, name), st.integers(0, 2**32 - 1), any_text | st.none()
-)
 errors = st.recursive(
     st.builds(CallError, any_text, any_text, any_text),
     lambda cause: st.builds(CallError, any_text, any_text, any_text, cause),
     max_leaves=3,
 )
 
-hashable: SearchStrategy[Any] = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(),
-    st.integers().map(lambda n: n << 300),
-    st.floats(allow_nan=False),
-    st.complex_numbers(allow_nan=False),
-    any_text,
-    st.binary(max_size=40),
-    st.builds(lambda n: bytes(n), st.sampled_from([255, 256, 16383, 16384, 65536, 200_000])),
-    st.dates(),
-    st.datetimes(),
-    st.times(),
-    st.timedeltas(),
-    st.builds(
-        datetime.timezone,
-        st.timedeltas(datetime.timedelta(hours=-23), datetime.timedelta(hours=23)),
-        any_text,
-    ),
-    st.decimals(allow_nan=False),
-    st.uuids(),
-    st.binary(max_size=40).map(Blob),
-    any_text.map(Secret),
-    contexts,
-    st.builds(Sender, contexts, st.integers(0, 2**32 - 1)),
-)
-nested_hashable = st.recursive(
-    hashable, lambda inner: st.lists(inner, max_size=4).map(tuple) | st.frozensets(inner, max_size=4)
-)
-leaves = st.one_of(
-    nested_hashable, st.binary(max_size=40).map(bytearray), st.sets(nested_hashable, max_size=4)
-)
-values: SearchStrategy[Any] = st.recursive(
-    leaves,
-    lambda inner: st.one_of(
-        st.lists(inner, max_size=5),
-        st.lists(inner, max_size=5).map(tuple),
-        st.dictionaries(nested_hashable, inner, max_size=5),
-    ),
-    max_leaves=20,
-)
-
-TYPES = {
-    *serialization.BASIC,
+#: Types that don't pickle by themselves, as `remake` is given them.
+MADE: tuple[type, ...] = (
     *(bytearray, complex, Blob, Secret, CallError, Context, Sender, decimal.Decimal, uuid.UUID),
     *(datetime.date, datetime.datetime, datetime.time, datetime.timedelta, datetime.timezone),
-}
+)
+KEYS = sorted((cls.__module__, cls.__qualname__) for cls in MADE)
+TYPES = {*serialization.BASIC, *MADE}
 
 
 def same(a: Any, b: Any) -> bool:
@@ -125,7 +67,9 @@ def show(value: Any) -> str:
 
 
 @given(values)
+@example(bytearray())
 @example(bytearray(b"x"))
+@example(Context(ROUTER, 0))
 @example([bytearray(b"x"), bytearray(b"x")])
 @example({"a": [1j, 1j], frozenset([1]): datetime.timezone.utc})
 def test_what_is_sent_arrives_equal_and_of_the_same_types(value: Any) -> None:
@@ -149,14 +93,19 @@ def test_an_error_arrives_with_all_its_causes(error: CallError) -> None:
     assert result is None
 
 
-@given(st.lists(values, min_size=1, max_size=3), st.data())
-def test_sharing_survives(parts: list[Any], data: st.DataObject) -> None:
-    picks = data.draw(st.lists(st.sampled_from(range(len(parts))), max_size=6))
-    result = loads(joined(dumps([parts[i] for i in picks])), ROUTER)
+@given(
+    st.lists(containers, min_size=3, max_size=3), st.lists(st.integers(0, 2), max_size=6), st.booleans()
+)
+@example([bytearray(), [], {}], [0, 1, 2, 0, 1, 2], False)
+def test_sharing_survives(parts: list[Any], picks: list[int], nested: bool) -> None:
+    sent = [parts[i] for i in picks]
+    result = loads(joined(dumps({"key": (sent,)} if nested else sent)), ROUTER)
+    if nested:
+        (result,) = result["key"]
     for one, i in zip(result, picks, strict=True):
+        assert same(one, parts[i])
         for two, j in zip(result, picks, strict=True):
-            if i == j and type(one) in (list, dict, set):
-                assert one is two
+            assert (one is two) == (i == j)
 
 
 # -- What can't be sent -----------------------------------------------------------------------------
@@ -196,8 +145,8 @@ def hidden(draw: st.DrawFn) -> tuple[Any, str, Any]:
     """Draw a stranger, the path to it, and a value that holds it there."""
     stranger = value = draw(strangers)
     path = ""
-    for _ in range(draw(st.integers(0, 5))):
-        before = draw(st.lists(st.integers() | any_text, max_size=3))
+    for _ in range(draw(st.integers(0, 4))):
+        before = draw(st.lists(st.integers() | any_text, max_size=2))
         shape = draw(st.sampled_from(["list", "tuple", "dict"]))
         if shape == "dict":
             key = draw(st.integers() | st.text("abc", max_size=5))
@@ -205,7 +154,7 @@ def hidden(draw: st.DrawFn) -> tuple[Any, str, Any]:
             value = {**dict.fromkeys(before), key: value}
             path = "[%r]%s" % (key, path)
         else:
-            items = [*before, value, *draw(st.lists(st.integers(), max_size=2))]
+            items = [*before, value, *draw(st.sampled_from([[], [1]]))]
             value = tuple(items) if shape == "tuple" else items
             path = "[%d]%s" % (len(before), path)
     return stranger, path, value
@@ -255,14 +204,20 @@ def shared_state() -> Any:
     )
 
 
+def know_all_types() -> None:
+    """Have the makers of all types registered, which is done when the first of their values arrives."""
+    for module, name in KEYS:
+        try:
+            loads(pickles.pickle(pickles.make(module, name)), None)
+        except SerializationError:
+            pass
+
+
+know_all_types()
+
+
 def check_hostile(data: bytes) -> None:
     """Have `data` loaded: it gives allowed types or the documented error, and changes nothing."""
-    for module, names in serialization._LAZY.items():
-        for name in names:
-            try:
-                loads(pickles.pickle(pickles.make(module, name)), None)  # Registers the type.
-            except SerializationError:
-                pass
     before = shared_state()
     try:
         walk(loads(data, ROUTER))
@@ -272,7 +227,7 @@ def check_hostile(data: bytes) -> None:
 
 
 # Opcodes that can make a C unpickler allocate what four bytes of the message say are left out: that it
-# does is CPython's, and known; see the notes in `docs/architecture.rst`.
+# does is CPython's, and known.
 HUGE = {
     "LONG_BINPUT",
     "LONG_BINGET",
@@ -290,17 +245,13 @@ arguments = st.one_of(
     st.sampled_from([b"", b"\n", b"0\n", b"1\n", b"I1\n", b"\x00", b"\x01", b"\x00\x00"]),
     small.map(pickles.number),
     any_text.filter(lambda t: max(t, default="a") < "\ud800").map(pickles.text),
-    st.sampled_from(sorted({module for module, _ in serialization.MAKERS} | {"os", "builtins"})).map(
-        pickles.text
-    ),
-    st.sampled_from(sorted({name for _, name in serialization.MAKERS} | {"system", "eval"})).map(
-        pickles.text
-    ),
+    st.sampled_from(sorted({module for module, _ in KEYS} | {"os", "builtins"})).map(pickles.text),
+    st.sampled_from(sorted({name for _, name in KEYS} | {"system", "eval"})).map(pickles.text),
     st.just(pickles.REMAKE),
     st.just(pickles.name("builtins", "bytearray")),
     st.builds(
         lambda key, *args: pickles.make(*key, *args),
-        st.sampled_from(sorted(serialization.MAKERS)),
+        st.sampled_from(KEYS),
         *[st.sampled_from([b"", pickles.number(1), pickles.text("x"), pickles.blob(b"x"), b"N", b"]"])]
         * 3,
     ),
@@ -335,25 +286,32 @@ def test_arbitrary_bytes_give_allowed_types_or_the_documented_error(data: bytes)
     check_hostile(b"\x80\x04" + data)
 
 
-@given(values, st.data())
+#: Where, in parts of 1,000; how; a bit to flip; and what to insert.
+damages = st.tuples(
+    st.integers(0, 1000),
+    st.sampled_from(["flip", "cut", "insert", "drop"]),
+    st.integers(0, 7),
+    st.sampled_from(OPCODES) | arguments,
+)
+
+
+@given(hashable | containers, st.lists(damages, min_size=1, max_size=3))
 def test_damaged_pickles_give_allowed_types_or_the_documented_error(
-    value: Any, data: st.DataObject
+    value: Any, changes: list[tuple[int, str, int, bytes]]
 ) -> None:
-    good = joined(dumps(value))
-    assume(0 < len(good) < 5000)
-    damaged = bytearray(good)
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(damaged)))
-        change = data.draw(st.sampled_from(["flip", "cut", "insert", "drop"]))
+    damaged = bytearray(joined(dumps(value)))
+    assume(0 < len(damaged) < 5000)
+    for part, change, bit, inserted in changes:
+        at = part * len(damaged) // 1000
         if change == "cut":
             del damaged[at:]
         elif change == "insert":
-            damaged[at:at] = data.draw(st.sampled_from(OPCODES) | arguments)
+            damaged[at:at] = inserted
         elif at < len(damaged):
             if change == "drop":
                 del damaged[at]
             else:
-                damaged[at] ^= 1 << data.draw(st.integers(0, 7))
+                damaged[at] ^= 1 << bit
     try:
         huge = any(
             (op.name in HUGE and op.name not in ("FRAME", "BINBYTES"))
@@ -367,7 +325,7 @@ def test_damaged_pickles_give_allowed_types_or_the_documented_error(
     check_hostile(bytes(damaged))
 
 
-@given(values)
+@given(hashable | containers)
 def test_pickles_of_others_give_allowed_types_or_the_documented_error(value: Any) -> None:
     """Of an ordinary pickler, that is, in every protocol: they name types, which are refused."""
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):

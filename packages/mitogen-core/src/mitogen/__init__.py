@@ -58,11 +58,8 @@ def main(log_level: str = "INFO", profiling: bool = False) -> Callable[[Callable
         if func.__module__ != "__main__" or not is_master:
             return func
         # Imported here because a child that imports the user's module must not need the master.
-        import mitogen.master
-        import mitogen.utils
+        from mitogen.utils import run_main
 
-        mitogen.utils.log_to_file(level=log_level)
-        mitogen.master.Router.profiling = profiling
-        return mitogen.utils.run_with_router(func)
+        return run_main(func, log_level, profiling)
 
     return decorator

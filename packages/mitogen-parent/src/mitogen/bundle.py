@@ -1,11 +1,14 @@
 """What a child is started with: the core's modules as one payload.
 
 Owns which modules belong to the bundle, and its two forms: code objects for a child of the same
-interpreter version, which has nothing to compile, and minified source for any other. Both are made once
-per process. Knows nothing of connections.
+interpreter version, which has nothing to compile, and one compressed text of minified sources for any
+other. Knows nothing of connections.
 
 Code objects come from the import system, which has them compiled on disk; minifying and compiling here
-would cost more than a whole local child.
+would cost more than a whole local child. The text is made beforehand (`make bundle`) and lies in the
+folder of `mitogen.parent`: minifying takes a third of a second, and compressing well takes minutes. It
+names the digest of the sources that it was made from. With any other sources it is not used: a text that
+is larger by a tenth is made on the spot then.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ if TYPE_CHECKING:
 #: Modules of the core that few children need. They are imported over the wire when they are, or sent
 #: along to those that need them to start: see `extras`.
 ON_DEMAND = frozenset(
-    ["boot", "debuglog", "detach", "explain", "loghandler", "names", "oldpickle", "pollers"]
-    + ["profiling", "receiver"]
+    ["boot", "debuglog", "defer", "detach", "explain", "locallog", "loghandler", "names"]
+    + ["oldpython", "pollers", "profiling", "receiver", "stdtypes", "targets"]
 )
 
 #: Packages among the modules of the bundle.
@@ -37,10 +40,22 @@ BOOT = "mitogen.core.boot"
 #: The version of marshal's format that every supported Python reads; good for anything but code.
 PORTABLE = 2
 
-#: Boot code around a compressed payload.
+#: Boot code around compressed code objects.
 _DECOMPRESS = "import zlib;t=marshal.loads(zlib.decompress(t[1]));exec(t[0])"
 
+#: Boot code around the text: it takes back the substitutions in front of it, each one byte and what that
+#: stands for. What follows the text in the payload's list comes as it is.
+_UNPACK = """\
+import zlib
+w,d=zlib.decompress(t[1]).split(b'\\r\\r')
+for c in w.split(b'\\r'):d=d.replace(c[:1],c[1:])
+t=d.decode().split('\\0')+t[2:];exec(t[0])"""
+
+#: In the folder of `mitogen.parent`: a digest, a newline, and the text.
+FILE = "parent/core.bundle"
+
 _modules: dict[tuple[str, bool], tuple[str | None, Any]] = {}
+_text: list[bytes] = []
 
 
 def all_names() -> list[str]:
@@ -54,11 +69,19 @@ def names() -> list[str]:
     return [name for name in all_names() if name.rpartition(".")[2] not in ON_DEMAND]
 
 
-def extras(version: tuple[int, ...], platform: str) -> list[str]:
-    """Return what a child of that Python version and `sys.platform` needs besides, to start."""
-    return ["mitogen.core.oldpickle"] * (version < (3, 8)) + ["mitogen.core.pollers"] * (
-        not platform.startswith("linux")
+def extras(version: tuple[int, ...], platform: str, config: dict[str, Any]) -> list[str]:
+    """Return what a child needs besides, to start.
+
+    :param version: of its Python.
+    :param platform: its `sys.platform`.
+    :param config: what it is told; `profiling` asks for more.
+    """
+    wanted = (
+        ("oldpython", version < (3, 8)),
+        ("pollers", not platform.startswith("linux")),
+        ("profiling", config.get("profiling")),
     )
+    return ["mitogen.core." + name for name, is_wanted in wanted if is_wanted]
 
 
 def _load(name: str) -> tuple[Any, str]:
@@ -77,7 +100,7 @@ def source(name: str) -> str:
     # Only children of another Python version make this necessary.
     from mitogen.minify import minify
 
-    return minify(_load(name)[0].get_source(name))
+    return minify(_load(name)[0].get_source(name), own=True)
 
 
 def content(name: str, as_code: bool) -> tuple[str | None, Any]:
@@ -116,18 +139,56 @@ def payload(
     """Return all that the first stage reads: a length, then the boot code, modules and `config`.
 
     :param as_code: code objects of this interpreter version; else minified source.
-    :param compress: True where a network is slower than zlib.
+    :param compress: True where a network is slower than zlib; the text is always compressed.
     :param extra_names: modules to send besides those that every child is sent.
     """
-    shipped = {}
-    for name in names() + list(extra_names):
-        shipped[name] = (() if name in PACKAGES else None,) + content(name, as_code)
-    return frame((content(BOOT, as_code)[1], shipped, config), as_code, compress)
+    if not as_code:
+        return frame([_UNPACK, compressed_text(), *_texts(extra_names), config])
+    shipped = {
+        name: (() if name in PACKAGES else None,) + content(name, True)
+        for name in names() + list(extra_names)
+    }
+    program = content(BOOT, True)[1]
+    if not compress:
+        return frame((program, shipped, config), marshal.version)
+    data = marshal.dumps((program, shipped, config), marshal.version)
+    return frame((_DECOMPRESS, zlib.compress(data, 9)))
 
 
-def frame(parts: tuple[Any, ...], as_code: bool, compress: bool) -> bytes:
-    """Marshal `parts` for the first stage, and put its length in front."""
-    data = marshal.dumps(parts, marshal.version if as_code else PORTABLE)
-    if compress:
-        data = marshal.dumps((_DECOMPRESS, zlib.compress(data, 9)), PORTABLE)
+def frame(parts: Any, version: int = PORTABLE) -> bytes:
+    """Marshal `parts` for the first stage, and put its length in front.
+
+    :param version: of marshal's format.
+    """
+    data = marshal.dumps(parts, version)
     return b"%08x" % len(data) + data
+
+
+def text() -> str:
+    """Return the boot code and the names and minified sources of the bundle, with NUL between them."""
+    return "\0".join([source(BOOT), *_texts(names())])
+
+
+def _texts(some_names: Iterable[str]) -> list[str]:
+    return [part for name in some_names for part in (name, content(name, False)[1])]
+
+
+def compressed_text() -> bytes:
+    """Return `text`, compressed and with its substitutions: from the file, if that is up to date."""
+    if not _text:
+        _text.append(_read_file() or zlib.compress(b"\r\r" + text().encode(), 9))
+    return _text[0]
+
+
+def _read_file() -> bytes | None:
+    spec: Any = __spec__
+    # A context that was sent this module has no files; it was sent the sources minified.
+    get_data = getattr(spec.loader, "get_data", None)
+    if get_data is None:
+        return None
+    try:
+        found = get_data(spec.origin.rpartition("/")[0] + "/" + FILE)
+    except OSError:
+        return None
+    made_from, _, data = found.partition(b"\n")
+    return data if made_from == digest().encode() else None

@@ -286,6 +286,8 @@ class Select:
                 reason = recv._dead_reason()
             else:
                 reason = recv.router.broker.dead_reason
+                if reason is None and recv._spent and recv._last is not None:
+                    reason = str(recv._last.unpickle(throw=False))
             if reason is None:
                 break
         return reason
@@ -355,6 +357,6 @@ class Select:
 
 def _has_message(recv: Source) -> bool:
     try:
-        return not recv.empty()
+        return not recv.empty() and (isinstance(recv, Select) or not recv._spent)
     except LatchError:
         return False

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import mitogen.core
-from mitogen.core import errors, serialization
+from mitogen.core import errors, stdtypes
 
 if TYPE_CHECKING:
     import logging
@@ -37,8 +37,8 @@ _OWN = (
     mitogen.core.Context,
     mitogen.core.Sender,
     mitogen.core.CallError,
-    serialization.Blob,
-    serialization.Secret,
+    stdtypes.Blob,
+    stdtypes.Secret,
 )
 
 #: Types of the standard library that can be sent as they are, by module, so that none is imported.
@@ -231,6 +231,15 @@ def run_with_router(
     finally:
         broker.shutdown()
         broker.join()
+
+
+def run_main(func: Callable[[mitogen.master.Router], R], log_level: str, profiling: bool) -> R:
+    """Run the main function of a program: see `mitogen.main`."""
+    import mitogen.master
+
+    log_to_file(level=log_level)
+    mitogen.master.Router.profiling = profiling
+    return run_with_router(func)
 
 
 def with_router(

@@ -17,8 +17,8 @@ From the pure to the wired (each line imports only from those above it):
     child, boot                         putting it all together
 
 What few children need is not in the bundle that they are started with, but imported when it is needed:
-receiver, names, explain, loghandler, debuglog, detach, profiling; and, where the platform needs them,
-pollers and oldpickle come along with the bundle.
+receiver, names, targets, explain, stdtypes, loghandler, debuglog, detach, profiling, and locallog, which
+only masters need; where the platform needs them, pollers and oldpython come along with the bundle.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mitogen.core.broker import Broker as Broker
     from mitogen.core.calls import CallInterrupted as CallInterrupted
-    from mitogen.core.calls import takes_econtext as takes_econtext
-    from mitogen.core.calls import takes_router as takes_router
     from mitogen.core.child import ExternalContext as ExternalContext
     from mitogen.core.context import Context as Context
     from mitogen.core.errors import CallError as CallError
@@ -60,22 +58,24 @@ if TYPE_CHECKING:
     from mitogen.core.receiver import Sender as Sender
     from mitogen.core.router import Router as Router
     from mitogen.core.router import has_parent_authority as has_parent_authority
-    from mitogen.core.serialization import Blob as Blob
-    from mitogen.core.serialization import Secret as Secret
     from mitogen.core.signals import fire as fire
     from mitogen.core.signals import listen as listen
     from mitogen.core.signals import unlisten as unlisten
+    from mitogen.core.stdtypes import Blob as Blob
+    from mitogen.core.stdtypes import Secret as Secret
     from mitogen.core.stream import BasicStream as BasicStream
     from mitogen.core.stream import Side as Side
     from mitogen.core.stream import Stream as Stream
+    from mitogen.core.targets import takes_econtext as takes_econtext
+    from mitogen.core.targets import takes_router as takes_router
 
 #: Documented names in lower case. Any other such name is that of a module, which the import system
 #: loads itself, once it has been told that there is no such attribute.
-_FUNCTIONS = ["fire", "listen", "unlisten", "takes_econtext", "takes_router", "has_parent_authority"]
+_FUNCTIONS = "__all__ fire listen unlisten takes_econtext takes_router has_parent_authority"
 
 
 def __getattr__(name: str) -> object:
-    if name.islower() and name not in _FUNCTIONS:
+    if name.islower() and name not in _FUNCTIONS.split():
         raise AttributeError(name)
     from mitogen.core.names import find
 

@@ -1,7 +1,7 @@
 """The first code of a child: put the shipped core in place and start it. Runs as `__main__`.
 
-The first stage leaves a tuple `t` in the globals: (this code, shipped modules, configuration). The
-modules map names to (children of a package or None, path, code object or source).
+The first stage leaves a sequence `t` in the globals: see `boot`. Modules are (children of a package or
+None, path, code object or source), by name.
 
 Owns `Finder`, which stays in front of `sys.meta_path` and serves every module that was ever sent to this
 process; the importer adds to it. Whatever this process was started from it can hand on to its own
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     Shipped = tuple[Union[tuple[str, ...], None], Union[str, None], Union[bytes, str, CodeType]]
 
 
-class LazyModule(type(sys)):  # type: ignore[misc]
-    """A module whose `__getattr__` function is asked for what is missing; Python 3.7 does so itself."""
-
-    def __getattr__(self, name: str) -> object:
-        if "__getattr__" not in self.__dict__:
-            raise AttributeError(name)
-        return self.__dict__["__getattr__"](name)
-
-
 class Finder:
     """Import modules that were sent to this process. An `importlib` finder and loader in one.
 
@@ -46,18 +37,15 @@ class Finder:
         """Return the spec of a module that was sent, else None."""
         if fullname not in self.modules:
             return None
-        children = self.modules[fullname][0]
-        origin = self.get_filename(fullname)
         loader: Any = self
-        spec = ModuleSpec(fullname, loader, origin=origin, is_package=children is not None)
+        spec = ModuleSpec(
+            fullname, loader, origin=self.get_filename(fullname), is_package=self.is_package(fullname)
+        )
         spec.has_location = True
         return spec
 
-    def create_module(self, spec: Any) -> Any:
-        """Let the import system make the module as usual, except for one case on Python 3.6."""
-        if spec.name == "mitogen.core" and sys.version_info < (3, 7):
-            return LazyModule(spec.name)
-        return None
+    def create_module(self, spec: Any) -> None:
+        """Let the import system make the module as usual."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Run the code of a module, compiling it if it came as source."""
@@ -88,13 +76,22 @@ class Finder:
         return self.modules[fullname][0] is not None
 
 
-def boot(t: tuple[Any, dict[str, Shipped], dict[str, Any]]) -> None:
-    """Start the child's core; does not return."""
-    finder = Finder(t[1])
+def boot(t: Any) -> None:
+    """Start the child's core; does not return.
+
+    :param t: this code, what was shipped, and the configuration. What was shipped is one dictionary, or
+        names and sources in turn, which compress best like that.
+    """
+    modules = t[1]
+    if type(modules) is str:
+        names = t[1:-1:2]
+        children = [() if name in ("mitogen", "mitogen.core") else None for name in names]
+        modules = dict(zip(names, zip(children, [None] * len(names), t[2:-1:2])))
+    finder = Finder(modules)
     sys.meta_path.insert(0, finder)
     from mitogen.core.child import ExternalContext
 
-    ExternalContext(t[2], finder).main()
+    ExternalContext(t[-1], finder).main()
 
 
 if "t" in globals():

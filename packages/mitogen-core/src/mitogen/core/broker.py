@@ -27,12 +27,11 @@ from typing import TYPE_CHECKING
 
 from mitogen.core import latch, logs
 from mitogen.core.errors import FORKED, ChannelError
-from mitogen.core.latch import Latch
 from mitogen.core.signals import fire
 from mitogen.core.timers import TimerList
 
 if hasattr(select, "epoll"):
-    from mitogen.core.poller import EpollPoller as make_poller
+    from mitogen.core.poller import Poller as make_poller
 else:
     # Sent along with the bundle where it is needed.
     from mitogen.core.pollers import make_poller  # type: ignore[assignment]
@@ -64,13 +63,10 @@ class Broker:
         self._deferred: deque[Callable[[], object]] = deque()
         self._sleeping = False
         self._shutting_down = False
-        #: The loop ran the last deferred calls that it knew of.
-        self._drained = False
-        self._deadline: float | None = None
         self._waker = os.pipe()
         for fd in self._waker:
             os.set_blocking(fd, False)
-        self.poller.start_receive(self._waker[0], self._on_waker)
+        self.poller.start_receive(self._waker[0], lambda: os.read(self._waker[0], 512))
         #: Held until the loop has ended; `join` waits for it.
         self._ended = allocate_lock()
         self._ended.acquire()
@@ -91,11 +87,19 @@ class Broker:
         if get_ident() == self._thread_id:
             func(*args, **kwargs)
             return
-        if self.dead_reason:
-            raise ChannelError("%s", self.dead_reason)
+        reason = self.dead_reason
+        if reason:
+            raise ChannelError("%s", reason)
         self._deferred.append(lambda: func(*args, **kwargs))
-        self._wake()
-        if self._drained:
+        if self._sleeping:
+            self._sleeping = False
+            try:
+                os.write(self._waker[1], b"\0")
+            except OSError:
+                # Full: there are wake-ups enough. Closed: the loop has just ended, and the last
+                # thing it does is to drain the queue.
+                pass
+        if self.dead_reason:
             # It ended in between, and may have drained the queue before this call came into it.
             self._run_deferred()
 
@@ -106,31 +110,10 @@ class Broker:
         :raises TimeoutError: the time passed; the call may still be made.
         :raises ChannelError: the broker has ended.
         """
-        if get_ident() == self._thread_id:
-            return func()
-        done = Latch()
+        # Outside the bundle: the core itself never waits for its broker.
+        from mitogen.core.defer import defer_sync
 
-        def call() -> None:
-            try:
-                done.put((func(), None))
-            except BaseException as e:
-                done.put((None, e))
-
-        self.defer(call)
-        result, error = done.get(timeout)
-        if error is not None:
-            raise error
-        return result
-
-    def _wake(self) -> None:
-        if self._sleeping:
-            self._sleeping = False
-            try:
-                os.write(self._waker[1], b"\0")
-            except OSError:
-                # Full: there are wake-ups enough. Closed: the loop has just ended, and the last
-                # thing it does is to drain the queue.
-                pass
+        return defer_sync(self, func, timeout)
 
     def call_later(self, seconds: float, func: Callable[[], object]) -> Timer:
         """Have `func()` called on the broker thread in `seconds`. Broker thread only.
@@ -165,13 +148,13 @@ class Broker:
         if side is not None and not side.closed:
             self.poller.start_transmit(side.fd, lambda: self._call(stream, stream.on_transmit))
 
-    def _stop_transmit(self, stream: BasicStream) -> None:
-        if stream.transmit_side is not None:
-            self.poller.stop_transmit(stream.transmit_side.fd)
-
     def stop_transmit(self, stream: BasicStream) -> None:
         """Undo `_start_transmit`. Any thread."""
         self.defer(self._stop_transmit, stream)
+
+    def _stop_transmit(self, stream: BasicStream) -> None:
+        if stream.transmit_side is not None:
+            self.poller.stop_transmit(stream.transmit_side.fd)
 
     def forget(self, stream: BasicStream) -> None:
         """Watch `stream` no longer, so that its descriptors can be closed. Broker thread only."""
@@ -188,15 +171,10 @@ class Broker:
             method(self)
         except Exception:
             logs.log_exception("%r failed and was disconnected", stream)
-            stream.on_disconnect(self)
+            self.forget(stream)
+            logs.attempt(stream, stream.on_disconnect, self)
 
     # -- The loop ------------------------------------------------------------------------------
-
-    def _on_waker(self) -> None:
-        try:
-            os.read(self._waker[0], 512)
-        except BlockingIOError:
-            pass
 
     def _run_deferred(self) -> None:
         while self._deferred:
@@ -204,15 +182,10 @@ class Broker:
                 func = self._deferred.popleft()
             except IndexError:
                 return  # Another thread drains as well, once the loop has ended.
-            try:
-                func()
-            except Exception:
-                logs.log_exception("a call deferred to the broker thread failed")
+            logs.attempt("a deferred call", func)
 
     def _loop_once(self) -> None:
         due = self.timers.next_due()
-        if self._deadline is not None and (due is None or due > self._deadline):
-            due = self._deadline
         timeout = None if due is None else max(0.0, due - monotonic())
         self._sleeping = True
         if self._deferred:
@@ -225,49 +198,51 @@ class Broker:
             for timer in self.timers.take_due(monotonic()):
                 if timer.active:
                     timer.active = False
-                    try:
-                        timer.func()
-                    except Exception:
-                        logs.log_exception("a timer failed")
+                    logs.attempt("a timer", timer.func)
         # Last, so that what a deferred call changes is seen before the next sleep.
         self._run_deferred()
 
     def _broker_main(self) -> None:
-        """Handle events until `shutdown`, then end everything. The body of the thread."""
+        """Be the thread."""
         self._thread_id = get_ident()
+        try:
+            self._run()
+        finally:
+            # Another thread may get the number.
+            self._thread_id = 0
+            self._ended.release()
+
+    def _run(self) -> None:
+        """Handle events until `shutdown`, then end everything."""
         try:
             while not self._shutting_down:
                 self._loop_once()
             fire(self, "shutdown")
             for stream in list(self.streams):
                 self._call(stream, stream.on_shutdown)
-            self._deadline = monotonic() + self.shutdown_timeout
-            while self.keep_alive() and monotonic() < self._deadline:
+            grace = self.call_later(self.shutdown_timeout, bool)
+            while self.keep_alive() and grace.active:
                 self._loop_once()
         except BaseException:
-            logs.log_exception("the broker thread failed; its connections are closed")
+            logs.log_exception("the broker thread failed: all connections are closed")
         finally:
-            self._end()
+            self._end_streams()
+            fire(self, "exit")
+            self.dead_reason = "the broker has shut down"
+            self._run_deferred()
+            # What was started in the meantime.
+            self._end_streams()
+            self._close_fds()
 
-    def _end(self) -> None:
+    def _end_streams(self) -> None:
         for stream in list(self.streams):
-            try:
-                stream.on_disconnect(self)
-            except Exception:
-                logs.log_exception("%r failed while it was disconnected", stream)
-        fire(self, "exit")
-        self.dead_reason = "the broker has shut down: create a new Broker and Router to go on"
-        self._drained = True
-        self._run_deferred()
-        self._close_fds()
-        self._ended.release()
+            logs.attempt(stream, stream.on_disconnect, self)
 
     def _close_fds(self) -> None:
         self.poller.close()
         for fd in self._waker:
             os.close(fd)
-        if self in _running:
-            _running.remove(self)
+        _running.remove(self)
         if not _running:
             latch.close_idle_pipes()
 
@@ -275,22 +250,19 @@ class Broker:
 
     def shutdown(self) -> None:
         """Ask the loop to end all streams and stop; returns at once. Idempotent."""
-        if self.dead_reason or self._shutting_down:
-            return
-
-        def begin() -> None:
-            if not self._shutting_down:
-                fire(self, "before_shutdown")
-                self._shutting_down = True
-
         try:
-            self.defer(begin)
+            self.defer(self._begin_shutdown)
         except ChannelError:
-            pass  # It ended between the check and the call.
+            pass  # It has ended.
+
+    def _begin_shutdown(self) -> None:
+        if not self._shutting_down:
+            fire(self, "before_shutdown")
+            self._shutting_down = True
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the loop has ended, at most `timeout` seconds."""
-        if self.dead_reason is FORKED:
+        """Wait until the loop has ended, at most `timeout` seconds; not if it is the caller."""
+        if self.dead_reason is FORKED or get_ident() == self._thread_id:
             return
         if self._ended.acquire(True, -1 if timeout is None else timeout):
             self._ended.release()

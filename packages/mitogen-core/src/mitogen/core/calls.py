@@ -28,46 +28,24 @@ from mitogen.core.message import make
 from mitogen.core.router import has_parent_authority
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from typing import Any, TypeVar
+    from typing import Any
 
     from mitogen.core.child import ExternalContext
     from mitogen.core.message import Message
     from mitogen.core.router import Router
     from mitogen.core.serialization import Body
 
-    T = TypeVar("T")
-
 #: Cancellations kept for calls that were not seen yet. A stale one is harmless: handles are not reused.
 _MAX_CANCELLED = 1000
 
+_INTERRUPTED = "cancelled, or the context is shutting down"
+
 
 class CallInterrupted(KeyboardInterrupt):
-    """Raised in a running call when its caller waits no longer, or the context is shutting down."""
+    """Raised in a running call when its caller waits no longer, or the context is shutting down.
 
-
-def takes_econtext(func: Callable[..., T]) -> Callable[..., T]:
-    """Mark `func` to be given the `ExternalContext` it runs in, as the keyword argument `econtext`.
-
-    Only where it is called from another context; in a direct call pass `econtext` yourself.
+    Catch it to clean up, and raise it again.
     """
-    func.mitogen_takes_econtext = True  # type: ignore[attr-defined]
-    return func
-
-
-def takes_router(func: Callable[..., T]) -> Callable[..., T]:
-    """Mark `func` to be given the `Router` of the context it runs in, as the keyword argument `router`.
-
-    Only where it is called from another context; in a direct call pass `router` yourself.
-    """
-    func.mitogen_takes_router = True  # type: ignore[attr-defined]
-    return func
-
-
-@takes_econtext
-def forget_chain(chain_id: str, econtext: ExternalContext) -> None:
-    """Let calls of `chain_id` run again after one failed."""
-    econtext.dispatcher.failed_chains.pop(chain_id, None)
 
 
 class Dispatcher:
@@ -88,11 +66,8 @@ class Dispatcher:
         self._stopping = False
         self._thread_id = get_ident()
         _signal.signal(_signal.SIGINT, self._on_signal)
-        for handle, fn in (
-            (handles.CALL_FUNCTION, self._on_call),
-            (handles.CANCEL_CALL, self._on_cancel),
-        ):
-            router.add_handler(fn, handle, policy=has_parent_authority)
+        router.add_handler(self._on_call, handles.CALL_FUNCTION, policy=has_parent_authority)
+        router.add_handler(self._on_cancel, handles.CANCEL_CALL, policy=has_parent_authority)
 
     # -- Broker thread -------------------------------------------------------------------------
 
@@ -148,15 +123,11 @@ class Dispatcher:
                 return
 
     def _on_signal(self, signum: int, frame: object) -> None:
-        current = self._current
+        current, self._current = self._current, None
         if current is None:
             return
-        if current in self._cancelled:
-            self._current = None
-            raise CallInterrupted("the caller waits no longer")
-        self._current = None
-        if self._stopping:
-            raise CallInterrupted("the context is shutting down")
+        if self._stopping or current in self._cancelled:
+            raise CallInterrupted(_INTERRUPTED)
         raise KeyboardInterrupt
 
     def _run_call(self, msg: Message) -> None:
@@ -164,13 +135,14 @@ class Dispatcher:
         chain_id = None
         try:
             try:
-                self._current = key
-                if key in self._cancelled:
-                    raise CallInterrupted("the caller waited no longer before the call began")
                 call = msg.unpickle()
+                failed = self.failed_chains.get(call[0])
                 chain_id = call[0]
-                if chain_id in self.failed_chains:
-                    raise self.failed_chains[chain_id]
+                if failed:
+                    raise failed
+                self._current = key
+                if self._stopping or key in self._cancelled:
+                    raise CallInterrupted(_INTERRUPTED)
                 result = self._call(*call)
             finally:
                 self._current = None
@@ -218,8 +190,9 @@ class Dispatcher:
                 self._reply(msg, serialization.dumps(error))
             elif chain_id is None:
                 logs.log(logs.ERROR, "a call without a reply failed: %s", error)
-        except ChannelError as e:
-            logs.log(logs.DEBUG, "nobody is left to be told of the error of a call: %s", e)
+        except ChannelError:
+            pass  # Nobody is left to be told.
         except Error:
             # Larger than a message may be. This is not, or nothing could be called here at all.
-            self._reply(msg, serialization.dumps(CallError(error.type_name, cut(error.text, 500))))
+            small = CallError(cut(error.type_name, 500), cut(error.text, 500))
+            self._reply(msg, serialization.dumps(small))

@@ -56,7 +56,7 @@ _TERM_GRACE = 0.5
 class ExternalContext:
     """A context that was started by another one; functions get it with `takes_econtext`.
 
-    :param config: what the parent sent; see `mitogen.parent.bootstrap.child_config`.
+    :param config: what the parent sent; see `mitogen.parent.connection.Connection.child_config`.
     :param finder: the finder that the child was booted with.
     :ivar config: as passed.
     :ivar broker: the `Broker`.
@@ -89,7 +89,10 @@ class ExternalContext:
         receive_fd, transmit_fd = os.dup(0), os.dup(1)
         if config["python"]:
             sys.executable = config["python"]
-        self.broker = Broker()
+        make_broker = Broker
+        if config["profiling"]:
+            from mitogen.core.profiling import ProfiledBroker as make_broker
+        self.broker = make_broker()
         self.router = Router(
             self.broker,
             config["context_id"],
@@ -109,19 +112,18 @@ class ExternalContext:
         # A loop that fails takes the connection with it; nothing must wait on for calls then.
         listen(self.broker, "exit", self.dispatcher.stop)
         self.router.add_handler(self._on_shutdown, handles.SHUTDOWN, policy=has_parent_authority)
-        self.importer = Importer(
-            self.router, self.parent, self.finder, bool(sys.flags.no_site), config["python"]
-        )
+        self.importer = Importer(self.router, self.parent, self.finder, bool(sys.flags.no_site))
         sys.meta_path.append(self.importer)
         # Functions of the program itself are looked up in a `__main__` that the master sends.
-        self._main_module = sys.modules.pop("__main__", None)
+        sys.modules.pop("__main__", None)
         logs.forward_to(self.router, self.master.context_id, config["log_level"])
         self._streams = StandardStreams(self.broker) if config["stdio"] else None
+        self.broker.start_receive(self.stream)
         if config["debug"]:
+            # Not before answers are received: it comes over the wire.
             from mitogen.core.debuglog import enable_debug
 
             enable_debug()
-        self.broker.start_receive(self.stream)
 
     def main(self) -> None:
         """Run the child until its parent lets it go; then exit the process."""
@@ -140,9 +142,6 @@ class ExternalContext:
         self._exit()
 
     def _exit(self) -> None:
-        if self.detached and "threading" in sys.modules:
-            # On its own by now, it ends as any program does: once its threads have ended.
-            sys.modules["threading"]._shutdown()
         try:
             # What user code registered; a normal exit would also wait for its threads, and finalise
             # an interpreter that is about to go anyway.

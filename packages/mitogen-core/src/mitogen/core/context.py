@@ -61,12 +61,9 @@ class Context:
         :param persist: expect more replies than one.
         """
         # Outside the bundle: calls that only return something need no receiver.
-        from mitogen.core.receiver import Receiver
+        from mitogen.core.receiver import send_async
 
-        receiver = Receiver(self._router(), persist=persist, respondent=self)
-        msg.reply_to = receiver.handle
-        self.send(msg)
-        return receiver
+        return send_async(self, msg, persist)
 
     def send_await(self, msg: Message, deadline: float | None = None) -> Any:
         """Send `msg`, wait for its one reply, and return the unpickled value.
@@ -75,17 +72,15 @@ class Context:
         :raises TimeoutError: no reply within `deadline`.
         :raises ChannelError: the context is gone, or answered that it could not handle the message.
         """
-        receiver = self.send_async(msg)
-        try:
-            return receiver.get_data(deadline)
-        finally:
-            receiver.close()
+        from mitogen.core.receiver import send_await
+
+        return send_await(self, msg, deadline)
 
 
-serialization.register(
-    Context,
-    lambda context: (Context, (context.context_id, context.name)),
-    lambda router, context_id, name: (
-        router.make_context(context_id, name) if router else Context(None, context_id, name)
-    ),
-)
+def _make(router: Router | None, context_id: int, name: str) -> Context:
+    if context_id >> 32:  # Fails for anything but a number.
+        raise ValueError(context_id)
+    return router.make_context(context_id, name) if router else Context(None, context_id, name)
+
+
+serialization.register(Context, lambda context: (context.context_id, context.name), _make)

@@ -5,7 +5,9 @@ Outside the bundle that every child is started with: few contexts detach.
 
 from __future__ import annotations
 
+import atexit
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from mitogen.core import handles
@@ -48,5 +50,12 @@ def detach(econtext: ExternalContext) -> None:
         pass  # Already the leader of its session: children are started as one.
     if econtext._streams:
         econtext._streams.close()
+    atexit.register(_join_threads)
     # Nobody can call any more: the process ends with the function that runs now, and its threads.
     econtext.dispatcher.finish()
+
+
+def _join_threads() -> None:
+    """End as any program does: once its threads have ended."""
+    if "threading" in sys.modules:
+        sys.modules["threading"]._shutdown()

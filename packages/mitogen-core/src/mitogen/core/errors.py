@@ -20,8 +20,8 @@ TEXT_LIMIT = 1 << 18
 
 #: What every use of a connection, or wait, of the parent process raises in a forked one.
 FORKED = (
-    "this process was forked from one that uses mitogen: its connections belong to the parent process."
-    " Start contexts after forking, from a new Broker and Router"
+    "this process was forked from one that uses mitogen:"
+    " start contexts after forking, from a new Broker and Router"
 )
 
 
@@ -85,7 +85,7 @@ def text_of(obj: object, show: Callable[[object], str] = str) -> str:
     try:
         return str.__str__(show(obj))
     except BaseException as e:
-        return "<unprintable %s object: %s() raised %s>" % (
+        return "<unprintable %s: %s() raised %s>" % (
             type(obj).__name__,
             show.__name__,
             type(e).__name__,
@@ -109,11 +109,7 @@ class CallError(Error):
     """
 
     def __init__(
-        self,
-        type_name: str,
-        text: str = "",
-        traceback: str = "",
-        cause: CallError | None = None,
+        self, type_name: str, text: str = "", traceback: str = "", cause: CallError | None = None
     ) -> None:
         # Whatever a caller, or a hostile pickle, gives: this must be safe to look at, and to send on.
         self.type_name = text_of(type_name)
@@ -145,7 +141,7 @@ class CallError(Error):
 
                 lines = cut("".join(traceback.format_tb(exc.__traceback__)))
             except BaseException:
-                lines = "  <the traceback could not be formatted>\n"
+                pass  # Memory or stack are short.
         cause = exc.__cause__
         if cause is None and not exc.__suppress_context__:
             cause = exc.__context__

@@ -5,30 +5,32 @@ Part of the wire protocol, so a number is never reused for something else. Pure 
 
 from __future__ import annotations
 
-#: Ask the parent for a module; data is its name. Answered on LOAD_MODULE.
-GET_MODULE = 100
-#: Call a function; see `mitogen.core.calls`.
-CALL_FUNCTION = 101
-#: A log record of a child: logger name, level and text, separated by NUL bytes.
-FORWARD_LOG = 102
-#: A descendant exists behind the sending link; data is its id.
-ADD_ROUTE = 103
-#: A descendant is gone; data is its id.
-DEL_ROUTE = 104
-#: Ask the master for a batch of context ids.
-ALLOCATE_ID = 105
-#: Finish and go; see `mitogen.core.child`.
-SHUTDOWN = 106
-#: A module, or the answer that there is none.
-LOAD_MODULE = 107
-#: Preload a module, already sent here, toward a descendant.
-FORWARD_MODULE = 108
-#: The sending child drops its connection on purpose, and lives on.
-DETACHING = 109
-#: Call a method of a service.
-CALL_SERVICE = 110
-#: The caller waits for a call no longer; data is the reply handle the call was made with.
-CANCEL_CALL = 111
+(
+    # Ask the parent for a module; data is its name. Answered on LOAD_MODULE.
+    GET_MODULE,
+    # Call a function; see `mitogen.core.calls`.
+    CALL_FUNCTION,
+    # A log record of a child: logger name, level and text, separated by NUL bytes.
+    FORWARD_LOG,
+    # A descendant exists behind the sending link; data is its id.
+    ADD_ROUTE,
+    # A descendant is gone; data is its id.
+    DEL_ROUTE,
+    # Ask the master for a batch of context ids.
+    ALLOCATE_ID,
+    # Finish and go; see `mitogen.core.child`.
+    SHUTDOWN,
+    # A module, or the answer that there is none.
+    LOAD_MODULE,
+    # Preload a module, already sent here, toward a descendant.
+    FORWARD_MODULE,
+    # The sending child drops its connection on purpose, and lives on.
+    DETACHING,
+    # Call a method of a service.
+    CALL_SERVICE,
+    # The caller waits for a call no longer; data is the reply handle the call was made with.
+    CANCEL_CALL,
+) = range(100, 112)
 
 #: In `Message.reply_to`: the sender considers the channel dead; data is the reason as UTF-8 text.
 IS_DEAD = 999

@@ -39,8 +39,6 @@ class Importer:
 
     :param finder: where modules that arrive are put.
     :param site: set up site-packages before the first question to the parent.
-    :param executable: what `sys.executable` should be, where the process was started under another
-        name; None if it is right.
     """
 
     def __init__(
@@ -49,29 +47,27 @@ class Importer:
         parent: Context,
         finder: Finder,
         site: bool = False,
-        executable: str | None = None,
     ) -> None:
         self._router = router
         self._parent = parent
         self._finder = finder
         self._site = site
-        self._executable = executable
         self._lock = allocate_lock()
         #: Threads that wait for a name.
         self._waiting: dict[str, list[Latch]] = {}
         #: Names that the parent does not have: the reason it gave, or None.
         self._missing: dict[str, str | None] = {}
+        #: Why the parent can't be asked any more, or None.
+        self._gone: str | None = None
         router.add_handler(
-            self._on_load_module,
-            handles.LOAD_MODULE,
-            respondent=parent,
-            policy=has_parent_authority,
+            self._on_load_module, handles.LOAD_MODULE, respondent=parent, policy=has_parent_authority
         )
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         """Return the spec of `fullname`, from site-packages or the parent; None if it is nowhere.
 
-        :raises ImportError: the parent has the module but can't send it; the text says why.
+        :raises ImportError: the parent has the module but can't send it, or can't be asked; the text says
+            why.
         """
         if self._site and path is None and fullname != "__main__":
             spec = self._find_in_site(fullname, target)
@@ -83,13 +79,13 @@ class Importer:
         if known is not None and package[:7] != "mitogen" and child not in (known[0] or ()):
             return None
         if get_ident() == self._router.broker._thread_id:
-            logs.log(logs.DEBUG, "%s is not here, and the broker thread can't wait for it", fullname)
-            return None
+            raise ImportError("%s is not here, and the broker thread can't wait for it" % fullname)
         self._fetch(fullname)
-        reason = self._missing.get(fullname)
-        if reason:
+        spec = self._finder.find_spec(fullname)
+        reason = self._missing.get(fullname, self._gone)
+        if reason and spec is None:
             raise ImportError(reason, name=fullname)
-        return self._finder.find_spec(fullname)
+        return spec
 
     def _find_in_site(self, fullname: str, target: Any) -> Any:
         """Set up site-packages, which `-S` left out, and look there."""
@@ -97,8 +93,6 @@ class Importer:
             if not self._site:
                 return None
             self._site = False
-        if self._executable:
-            sys.executable = self._executable
         import site
 
         try:
@@ -116,39 +110,29 @@ class Importer:
         """Return once it is known whether the parent has `fullname`."""
         latch = Latch()
         with self._lock:
-            if fullname in self._finder.modules or fullname in self._missing:
+            if self._gone or fullname in self._finder.modules or fullname in self._missing:
                 return
             waiting = self._waiting.setdefault(fullname, [])
             waiting.append(latch)
         if len(waiting) == 1:
             here = self._router.context_id
-            self._router.route(
-                make(
-                    self._parent.context_id,
-                    here,
-                    here,
-                    handles.GET_MODULE,
-                    handles.LOAD_MODULE,
-                    fullname.encode(),
-                )
-            )
+            ask = (self._parent.context_id, here, here, handles.GET_MODULE, handles.LOAD_MODULE)
+            self._router.route(make(*ask, fullname.encode()))
         latch.get()
 
     def _on_load_module(self, msg: Message) -> None:
         if msg.is_dead:
-            reason = "the parent can't be asked for modules: " + msg.data.decode("utf-8", "replace")
+            with self._lock:
+                # Who asks from here on sees this; who asked before is among those that wait.
+                self._gone = "the parent can't be asked for modules: %s" % msg.unpickle(False)
             for fullname in list(self._waiting):
-                self._answer(fullname, reason)
+                self._wake(fullname)
             return
         fullname, children, path, source, _ = msg.unpickle()
         if source is None:
-            self._answer(fullname, path)
-            return
-        self._finder.modules[fullname] = (children, path, zlib.decompress(source))
-        self._wake(fullname)
-
-    def _answer(self, fullname: str, reason: str | None) -> None:
-        self._missing[fullname] = reason
+            self._missing[fullname] = path
+        else:
+            self._finder.modules[fullname] = (children, path, zlib.decompress(source))
         self._wake(fullname)
 
     def _wake(self, fullname: str) -> None:

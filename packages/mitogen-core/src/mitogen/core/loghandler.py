@@ -27,8 +27,8 @@ class ForwardHandler(logging.Handler):
             self.handleError(record)
 
 
-def install(sink: Callable[[int, str, str], None], level: int) -> None:
+def install(sink: Callable[[int, str, str], None], level: int | None) -> None:
     """Send what the root logger gets, from `level` up."""
     root = logging.getLogger()
     root.addHandler(ForwardHandler(sink))
-    root.setLevel(level)
+    root.setLevel(level or 0)

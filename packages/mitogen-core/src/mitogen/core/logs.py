@@ -29,31 +29,25 @@ DEBUG, INFO, WARNING, ERROR = 10, 20, 30, 40
 LINE_LIMIT = 65536
 
 
-def _to_logging(level: int, name: str, text: str) -> None:
-    import logging
-
-    try:
-        logging.getLogger(name).log(level, "%s", text)
-    except Exception:
-        # A handler or filter of the program's own. It must not end the thread that has something to say.
-        pass
-
-
-#: Takes (level, logger name, text).
-sink: Callable[[int, str, str], None] = _to_logging
 #: Level below which a child does not send; None in a master, where `logging` decides.
 child_level: int | None = None
 
 
+def sink(level: int, name: str, text: str) -> None:
+    """Take a line: to `logging`, unless `forward_to` replaced this."""
+    # Outside the bundle: for masters.
+    from mitogen.core.locallog import write
+
+    write(level, name, text)
+
+
 def enabled(level: int) -> bool:
     """Return True if a line of `level` would be seen. Cheap: ask before composing one."""
-    if child_level is not None:
-        return level >= child_level
-    if level >= WARNING:
-        return True
-    # A program that never imported logging has not asked for anything below a warning.
-    logging: Any = sys.modules.get("logging")
-    return bool(logging and logging.getLogger("mitogen").isEnabledFor(level))
+    if child_level is None:
+        from mitogen.core.locallog import is_shown
+
+        return is_shown(level)
+    return level >= child_level
 
 
 def log(level: int, fmt: str, *args: object) -> None:
@@ -68,6 +62,15 @@ def log_exception(fmt: str, *args: object) -> None:
         import traceback
 
         log(ERROR, "%s\n%s", fmt % args, cut(traceback.format_exc(), LINE_LIMIT))
+
+
+def attempt(what: object, func: Callable[..., object], *args: object) -> object:
+    """Return ``func(*args)``; write what it raises, as the failure of `what`, and return None then."""
+    try:
+        return func(*args)
+    except Exception:
+        log_exception("%s failed", what)
+        return None
 
 
 def forward_to(router: Router, context_id: int, level: int) -> None:
@@ -95,22 +98,20 @@ def _install_handler() -> None:
     # Outside the bundle: only children that import logging need it.
     from mitogen.core.loghandler import install
 
-    install(sink, child_level or 0)
+    install(sink, child_level)
 
 
 class _LoggingWatcher:
     """A finder that finds nothing, but wraps the loader of `logging` to install the handler."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        if fullname != "logging":
-            return None
-        sys.meta_path.remove(self)
-        for finder in sys.meta_path:
-            spec = finder.find_spec(fullname, path, target)
-            if spec is not None:
-                _wrap_loader(spec.loader)
-                return spec
-        return None
+        spec: Any = None
+        if fullname == "logging":
+            sys.meta_path.remove(self)
+            for finder in sys.meta_path:
+                spec = spec or finder.find_spec(fullname, path, target)
+            _wrap_loader(spec.loader)
+        return spec
 
 
 def _wrap_loader(loader: Any) -> None:

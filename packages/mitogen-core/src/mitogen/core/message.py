@@ -41,19 +41,16 @@ class Message:
     :ivar reply_to: handle in the source context for a reply, 0 for none, `IS_DEAD` for a dead message.
     """
 
-    __slots__ = (
-        "router",
-        "receiver",
-        "dst_id",
-        "src_id",
-        "auth_id",
-        "handle",
-        "reply_to",
-        "body",
-    )
+    __slots__ = ("router", "receiver", "dst_id", "src_id", "auth_id", "handle", "reply_to", "body")
 
     router: Router | None
     receiver: Receiver | None
+    dst_id: int
+    src_id: int
+    auth_id: int
+    handle: int
+    reply_to: int
+    body: Body
 
     def __init__(self, **kwargs: Any) -> None:
         """Make a message from `kwargs`: any of the header fields, and `data` (bytes).
@@ -61,12 +58,9 @@ class Message:
         `src_id` and `auth_id` default to this context's id.
         """
         self.router = self.receiver = None
-        self.dst_id: int = 0
-        self.src_id: int = mitogen.context_id
-        self.auth_id: int = mitogen.context_id
-        self.handle: int = 0
-        self.reply_to: int = 0
-        self.body: Body = b""
+        self.dst_id = self.handle = self.reply_to = 0
+        self.src_id = self.auth_id = mitogen.context_id
+        self.body = b""
         for name, value in kwargs.items():
             setattr(self, name, value)
 
@@ -98,16 +92,13 @@ class Message:
         :param kwargs: header fields, as for the constructor.
         :raises SerializationError: `obj` holds something that can't be sent.
         """
-        self = cls(**kwargs)
-        self.body = serialization.dumps(obj)
-        return self
+        return cls(body=serialization.dumps(obj), **kwargs)
 
     @classmethod
     def dead(cls, reason: str = "", **kwargs: Any) -> Message:
         """Make a message that tells its receiver that nothing more will come, and why."""
-        self = cls(reply_to=handles.IS_DEAD, **kwargs)
-        self.body = cut(reason, REASON_LIMIT).encode("utf-8", "replace")
-        return self
+        body = cut(reason, REASON_LIMIT).encode("utf-8", "replace")
+        return cls(reply_to=handles.IS_DEAD, body=body, **kwargs)
 
     def unpickle(self, throw: bool = True) -> Any:
         """Return the value that the message carries.
@@ -142,11 +133,10 @@ class Message:
         router = router or self.router
         if router is None:
             raise Error("this message was not received from a router; pass reply(router=...)")
-        if self.reply_to == 0 or self.reply_to == handles.IS_DEAD:
+        if not self.reply_to or self.is_dead:
             return
-        if isinstance(obj, Message):
-            msg = obj
-        else:
+        msg = obj
+        if not isinstance(msg, Message):
             msg = make(0, router.context_id, router.context_id, 0, 0, serialization.dumps(obj))
         msg.dst_id = self.src_id
         msg.handle = self.reply_to
@@ -156,12 +146,11 @@ class Message:
 
     def __repr__(self) -> str:
         # No part of the body: messages are logged, and bodies hold passwords.
-        return "Message(%d -> %d, auth %d, handle %d, reply_to %d, %d bytes)" % (
+        return "Message(%d -> %d, auth %d, handle %d, %d bytes)" % (
             self.src_id,
             self.dst_id,
             self.auth_id,
             self.handle,
-            self.reply_to,
             self.size(),
         )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 #: Where each name is defined.
 HOMES = {
     "broker": "Broker",
-    "calls": "CallInterrupted takes_econtext takes_router",
+    "calls": "CallInterrupted",
     "child": "ExternalContext",
     "context": "Context",
     "errors": "CallError ChannelError Error LatchError SerializationError StreamError TimeoutError",
@@ -19,9 +19,10 @@ HOMES = {
     "message": "Message",
     "receiver": "Channel Receiver Sender",
     "router": "Router has_parent_authority",
-    "serialization": "Blob Secret",
     "signals": "fire listen unlisten",
+    "stdtypes": "Blob Secret",
     "stream": "BasicStream Side Stream",
+    "targets": "takes_econtext takes_router",
 }
 
 
@@ -30,6 +31,8 @@ def find(name: str) -> object:
 
     :raises AttributeError: it is not a documented name.
     """
+    if name == "__all__":
+        return sorted(" ".join(HOMES.values()).split())
     for home, names in HOMES.items():
         if name in names.split():
             module = __import__("mitogen.core." + home, None, None, [name])

@@ -1,4 +1,4 @@
-"""Wait for file descriptors: `Poller`, and `EpollPoller` for Linux.
+"""Wait for file descriptors: `Poller`, which uses epoll.
 
 Owns the map from descriptors to what is called when they are ready. Broker thread only. Level-triggered:
 a callback that leaves bytes unread is called again. What other systems have is in `mitogen.core.pollers`,
@@ -14,10 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    Callback = Callable[[], None]
-
-#: Ready descriptors that are reported at once; more are reported by the next call.
-MAX_EVENTS = 256
+    Callback = Callable[[], object]
 
 # EPOLLIN and POLLIN, EPOLLOUT and POLLOUT have the same values wherever both exist.
 IN = 1
@@ -25,11 +22,14 @@ OUT = 4
 
 
 class Poller:
-    """Common part: the tables. Subclasses tell the system, in `_update`, and wait, in `_wait`."""
+    """The tables, and epoll. The pollers of other systems replace `_make`, `_update` or `_wait`."""
 
     def __init__(self) -> None:
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
+        #: Descriptors that the system was told of.
+        self._known: set[int] = set()
+        self._impl: Any = self._make()
 
     def start_receive(self, fd: int, callback: Callback) -> None:
         """Call `callback` whenever `fd` is readable, at its end, or broken. Replaces an earlier one."""
@@ -42,7 +42,7 @@ class Poller:
             self._update(fd)
 
     def start_transmit(self, fd: int, callback: Callback) -> None:
-        """Call `callback` whenever `fd` is writable or broken."""
+        """Call `callback` whenever `fd` is writable or broken. Replaces an earlier one."""
         self._writers[fd] = callback
         self._update(fd)
 
@@ -68,40 +68,27 @@ class Poller:
         return due
 
     def close(self) -> None:
-        """Release the system's object, if there is one."""
-
-    def _update(self, fd: int) -> None:
-        """Tell the system what `fd` is watched for now."""
-
-    def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Return descriptors with a mask of `IN`, `OUT` and others."""
-        raise NotImplementedError
-
-
-class EpollPoller(Poller):
-    """Linux."""
-
-    def __init__(self) -> None:
-        Poller.__init__(self)
-        self._known: set[int] = set()
-        self._impl = self._make()
-        self.close = self._impl.close  # type: ignore[method-assign]
+        """Release the system's object."""
+        self._impl.close()
 
     def _make(self) -> Any:
+        """Return an object that can be closed, and has what `_update` and `_wait` call."""
         return select.epoll()
 
     def _update(self, fd: int) -> None:
-        mask = IN * (fd in self._readers) + OUT * (fd in self._writers)
+        """Tell the system what `fd` is watched for now."""
+        events = IN * (fd in self._readers) + OUT * (fd in self._writers)
         if fd not in self._known:
-            if mask:
+            if events:
                 # May fail: epoll takes no regular files.
-                self._impl.register(fd, mask)
+                self._impl.register(fd, events)
                 self._known.add(fd)
-        elif mask:
-            self._impl.modify(fd, mask)
+        elif events:
+            self._impl.modify(fd, events)
         else:
             self._known.discard(fd)
             self._impl.unregister(fd)
 
     def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        return self._impl.poll(-1 if timeout is None else timeout, MAX_EVENTS)  # type: ignore[no-any-return]
+        """Return descriptors with a mask of `IN`, `OUT` and others."""
+        return self._impl.poll(-1 if timeout is None else timeout)  # type: ignore[no-any-return]

@@ -6,20 +6,21 @@ nothing else.
 
 from __future__ import annotations
 
+import io
 import select
 from typing import TYPE_CHECKING
 
-from mitogen.core.poller import IN, MAX_EVENTS, OUT, EpollPoller, Poller
+from mitogen.core.poller import IN, OUT, Poller
 
 if TYPE_CHECKING:
     from typing import Any
 
+#: Ready descriptors that are reported at once; more are reported by the next call.
+MAX_EVENTS = 256
 
-class PollPoller(EpollPoller):
+
+class PollPoller(Poller):
     """Any UNIX. Shares all but the waiting with epoll, whose interface follows poll's."""
-
-    def __init__(self) -> None:
-        EpollPoller.__init__(self)
 
     def _make(self) -> Any:
         return _Poll()
@@ -44,13 +45,11 @@ class _Poll:
 class KqueuePoller(Poller):
     """The BSDs and macOS."""
 
-    def __init__(self) -> None:
-        Poller.__init__(self)
-        self._impl: Any = select.kqueue()  # type: ignore[attr-defined,unused-ignore]
-        self._known: set[tuple[int, int]] = set()
+    #: Descriptors and filters that the system was told of.
+    _known: Any
 
-    def close(self) -> None:
-        self._impl.close()
+    def _make(self) -> Any:
+        return select.kqueue()  # type: ignore[attr-defined,unused-ignore]
 
     def _update(self, fd: int) -> None:
         sel: Any = select
@@ -69,6 +68,12 @@ class KqueuePoller(Poller):
 class SelectPoller(Poller):
     """Anything that has nothing better."""
 
+    def _make(self) -> Any:
+        return io.BytesIO()  # There is nothing to close.
+
+    def _update(self, fd: int) -> None:
+        pass
+
     def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
         readable, writable, _ = select.select(list(self._readers), list(self._writers), [], timeout)
         return [(fd, IN) for fd in readable] + [(fd, OUT) for fd in writable]
@@ -78,5 +83,5 @@ def make_poller() -> Poller:
     """Return the best poller of a platform that has no epoll."""
     for name, cls in (("kqueue", KqueuePoller), ("poll", PollPoller)):
         if hasattr(select, name):
-            return cls()  # type: ignore[no-any-return,unused-ignore]
+            return cls()
     return SelectPoller()

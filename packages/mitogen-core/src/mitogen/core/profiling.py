@@ -1,10 +1,15 @@
-"""Profiles of a process's own threads: `profile`. Outside the bundle: imported where it is asked for."""
+"""Profiles of a process's own threads: `profile`, `ProfiledBroker`.
+
+Outside the bundle: it goes along to children that are started with `profiling`.
+"""
 
 from __future__ import annotations
 
 import cProfile
 import os
 from typing import TYPE_CHECKING
+
+from mitogen.core.broker import Broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,3 +29,10 @@ def profile(func: Callable[[], object], thread_name: str, folder: str = "/tmp") 
         temporary = "%s.%s" % (path, os.urandom(8).hex())
         profiler.dump_stats(temporary)
         os.replace(temporary, path)
+
+
+class ProfiledBroker(Broker):
+    """A broker that writes the profile of its thread when it ends."""
+
+    def _run(self) -> None:
+        profile(lambda: Broker._run(self), "broker")

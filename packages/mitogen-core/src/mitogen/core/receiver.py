@@ -6,10 +6,11 @@ thread. A sender is a context and a handle; it can be sent to other contexts and
 
 from __future__ import annotations
 
+from _thread import get_ident
 from typing import TYPE_CHECKING
 
 from mitogen.core import serialization
-from mitogen.core.errors import ChannelError, LatchError
+from mitogen.core.errors import FORKED, ChannelError, Error, LatchError
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message, make
 
@@ -35,6 +36,11 @@ class Receiver:
 
     notify: Callable[[Receiver], None] | None = None
     context: Any = None
+    handle = 0
+    #: The message after which none will come, once it is there.
+    _last: Message | None = None
+    #: Somebody got that message.
+    _spent = False
 
     def __init__(
         self,
@@ -54,6 +60,8 @@ class Receiver:
 
     def _on_receive(self, msg: Message) -> None:
         msg.receiver = self
+        if msg.is_dead and self._is_over():
+            self._last = msg
         try:
             self._latch.put(msg)
         except LatchError:
@@ -65,9 +73,13 @@ class Receiver:
         if notify is not None:
             notify(self)
 
+    def _is_over(self) -> bool:
+        """Return True if the handle is not ours any more: no message will come."""
+        return self.router._handlers.get(self.handle, (None,))[0] != self._on_receive
+
     def to_sender(self) -> Sender:
         """Return a `Sender` that delivers to this receiver, wherever it is sent."""
-        return Sender(self.router.myself(), self.handle)
+        return Sender(self.router.make_context(self.router.context_id, "self"), self.handle)
 
     def empty(self) -> bool:
         """Return True if `get` would block; a message may arrive in the next moment.
@@ -78,7 +90,8 @@ class Receiver:
 
     def close(self) -> None:
         """Stop receiving, and end every wait on this receiver with `ChannelError`. Idempotent."""
-        self.router.discard_handler(self.handle, self._on_receive)
+        if not self._is_over():
+            self.router._handlers.pop(self.handle, None)
         try:
             self._latch.close()
         except LatchError:
@@ -91,15 +104,23 @@ class Receiver:
         :param block: False raises at once if there is no message.
         :param throw_dead: False returns a dead message rather than raising.
         :raises ChannelError: the sender closed the channel or is gone, or this receiver was closed.
+        :raises Error: on the broker thread, if there is no message.
         :raises TimeoutError: the time passed, or `block` is False and there is no message.
         """
         try:
-            reason = self.router.broker.dead_reason
-            if reason and self._latch.empty():
-                raise ChannelError("%s", reason)
+            if self._latch.empty():
+                broker = self.router.broker
+                if broker.dead_reason:
+                    raise ChannelError("%s", broker.dead_reason)
+                if block and get_ident() == broker._thread_id:
+                    raise Error("a handler must not wait for a message: it would wait for its own thread")
             msg: Message = self._latch.get(timeout, block)
+            if msg is self._last:
+                # For everyone else that waits, or will.
+                self._spent = True
+                self._latch.put(msg)
         except LatchError as e:
-            raise ChannelError("this receiver was closed: %s", e) from None
+            raise ChannelError("%s", e if str(e) == FORKED else "this receiver was closed") from None
         if throw_dead and msg.is_dead:
             msg.unpickle()
         return msg
@@ -160,13 +181,15 @@ class Sender:
             Message.dead(
                 "the sender in context %d closed the channel" % router.context_id,
                 handle=self.dst_handle,
+                src_id=router.context_id,
+                auth_id=router.context_id,
             )
         )
 
 
 serialization.register(
     Sender,
-    lambda sender: (Sender, (sender.context.context_id, sender.context.name, sender.dst_handle)),
+    lambda sender: (sender.context.context_id, sender.context.name, sender.dst_handle),
     lambda router, context_id, name, handle: Sender(router.make_context(context_id, name), handle),
 )
 
@@ -191,3 +214,24 @@ class Channel(Sender, Receiver):
 
     def __repr__(self) -> str:
         return "Channel(%r, %r)" % (Sender.__repr__(self), Receiver.__repr__(self))
+
+
+def send_async(context: Context, msg: Message, persist: bool) -> Receiver:
+    """Do what `Context.send_async` says."""
+    receiver = Receiver(context._router(), persist=persist, respondent=context)
+    msg.reply_to = receiver.handle
+    try:
+        context.send(msg)
+    except BaseException:
+        receiver.close()
+        raise
+    return receiver
+
+
+def send_await(context: Context, msg: Message, deadline: float | None) -> Any:
+    """Do what `Context.send_await` says."""
+    receiver = send_async(context, msg, False)
+    try:
+        return receiver.get_data(deadline)
+    finally:
+        receiver.close()

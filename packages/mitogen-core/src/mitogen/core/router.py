@@ -19,21 +19,25 @@ from mitogen.core import handles, logs
 from mitogen.core.context import Context
 from mitogen.core.errors import CallError, ChannelError, Error
 from mitogen.core.message import Message
-from mitogen.core.routing import DELIVER, SPOOFED, TOO_LARGE, RoutingTable
+from mitogen.core.routing import DELIVER, SPOOFED, TOO_LARGE, Refusal, RoutingTable
 from mitogen.core.signals import fire, listen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any
+    from typing import Any, Union
 
     from mitogen.core.broker import Broker
     from mitogen.core.stream import Stream
 
     Handler = Callable[[Message], object]
     Policy = Callable[[Message, Any], bool]
+    #: A registered handler: what to call, whether to keep it, the respondent, and the policy.
+    Entry = tuple[Handler, bool, Union[Context, None], Union[Policy, None]]
 
 #: Largest message body, in bytes, that is sent or accepted by default.
-MAX_MESSAGE_SIZE = 128 * 1024 * 1024
+MAX_MESSAGE_SIZE = 1 << 27
+
+_CLOSED = "the router has shut down"
 
 
 def has_parent_authority(msg: Message, stream: Stream | None = None) -> bool:
@@ -43,20 +47,6 @@ def has_parent_authority(msg: Message, stream: Stream | None = None) -> bool:
     """
     router = msg.router
     return router is not None and (msg.auth_id == router.context_id or msg.auth_id in router.parent_ids)
-
-
-class _Entry:
-    """One registered handler."""
-
-    __slots__ = ("fn", "persist", "respondent", "policy")
-
-    def __init__(
-        self, fn: Handler, persist: bool, respondent: Context | None, policy: Policy | None
-    ) -> None:
-        self.fn = fn
-        self.persist = persist
-        self.respondent = respondent
-        self.policy = policy
 
 
 class Router:
@@ -80,9 +70,10 @@ class Router:
         self.broker = broker
         self.context_id = context_id
         self.max_message_size = max_message_size or MAX_MESSAGE_SIZE
-        self.table = RoutingTable(context_id, parent_ids, self.max_message_size, unidirectional)
+        self.unidirectional = unidirectional
+        self.table = RoutingTable(context_id, parent_ids, self.max_message_size)
         self.parent_ids = self.table.parent_ids
-        self._handlers: dict[int, _Entry] = {}
+        self._handlers: dict[int, Entry] = {}
         self._next_handle = count(handles.FIRST_DYNAMIC_HANDLE).__next__
         #: Contexts that fire `disconnect` when their route goes.
         self._contexts: dict[int, Context] = {}
@@ -90,22 +81,9 @@ class Router:
         self._closed = False
         listen(broker, "exit", self._on_broker_exit)
 
-    @property
-    def unidirectional(self) -> bool:
-        """True if children may talk to this context and its parents only."""
-        return self.table.unidirectional
-
-    @unidirectional.setter
-    def unidirectional(self, value: bool) -> None:
-        self.table.unidirectional = value
-
     def make_context(self, context_id: int, name: str | None = None) -> Context:
         """Return a new reference to a context, of the class that this router works with."""
         return Context(self, context_id, name)
-
-    def myself(self) -> Context:
-        """Return a reference to this context."""
-        return self.make_context(self.context_id, "self")
 
     # -- Links and routes; broker thread -------------------------------------------------------
 
@@ -132,11 +110,8 @@ class Router:
 
         `context` fires `disconnect` when the link, or the route, is gone.
         """
-        self.broker.defer(self._register, context, stream)
-
-    def _register(self, context: Context, stream: Stream) -> None:
-        self.add_link(context, stream)
-        self.broker._start_receive(stream)
+        self.broker.defer(self.add_link, context, stream)
+        self.broker.start_receive(stream)
 
     def add_link(self, context: Context, stream: Stream) -> None:
         """Make `stream` the link to `context`, ready to send on. Broker thread only."""
@@ -151,29 +126,37 @@ class Router:
         self._lose(self.table.remove_link(stream), stream.reason or "%s is gone" % stream.name)
 
     def _lose(self, context_ids: list[int], reason: str) -> None:
-        """End every wait on contexts that can't be reached any more."""
-        gone = set(context_ids)
-        for handle, entry in list(self._handlers.items()):
-            if entry.respondent is not None and entry.respondent.context_id in gone:
-                self._handlers.pop(handle, None)
-                self._deliver_dead(handle, entry, reason)
-        for context_id in context_ids:
-            context = self._contexts.pop(context_id, None)
-            if context is not None:
+        """End every wait on contexts that are gone, or that no link leads to any more."""
+
+        def is_lost(context_id: int) -> bool:
+            return context_id in context_ids or not self.table.reaches(context_id)
+
+        for handle, (_, _, respondent, _) in list(self._handlers.items()):
+            if respondent is not None and is_lost(respondent.context_id):
+                self._end_handler(handle, reason)
+        for context in list(self._contexts.values()):
+            if is_lost(context.context_id):
+                del self._contexts[context.context_id]
                 context.reason = reason
                 fire(context, "disconnect")
 
-    def _deliver_dead(self, handle: int, entry: _Entry, reason: str) -> None:
-        msg = Message.dead(reason, handle=handle, src_id=self.context_id, auth_id=self.context_id)
-        msg.router = self
-        self._run(entry, msg)
+    def _end_handler(self, handle: int, reason: str) -> None:
+        """Unregister a handle and tell its handler, unless somebody else just did."""
+        entry = self._handlers.pop(handle, None)
+        if entry is not None:
+            msg = self._dead(reason, self.context_id, handle)
+            msg.router = self
+            logs.attempt(entry[0], entry[0], msg)
+
+    def _dead(self, reason: str, dst_id: int, handle: int) -> Message:
+        here = self.context_id
+        return Message.dead(reason, dst_id=dst_id, src_id=here, auth_id=here, handle=handle)
 
     def _on_broker_exit(self) -> None:
         self._closed = True
         fire(self, "shutdown")
-        while self._handlers:
-            handle, entry = self._handlers.popitem()
-            self._deliver_dead(handle, entry, "the router of context %d shut down" % self.context_id)
+        for handle in list(self._handlers):
+            self._end_handler(handle, _CLOSED)
 
     # -- Handlers; any thread ------------------------------------------------------------------
 
@@ -198,20 +181,16 @@ class Router:
         """
         if handle is None:
             handle = self._next_handle()
+            while handle in self._handlers:
+                handle = self._next_handle()
         elif handle in self._handlers:
             raise Error("handle %d is in use in context %d", handle, self.context_id)
-        entry = self._handlers[handle] = _Entry(fn, persist, respondent, policy)
-        gone = self._closed or (
-            respondent is not None
-            and self.table.link_to(respondent.context_id) is None
-            and respondent.context_id != self.context_id
-        )
-        # Registered too late to be told by whoever ended, or just in time: only one removes it.
-        if gone and self._handlers.pop(handle, None) is entry:
-            reason = self.broker.dead_reason or "the router has shut down"
-            if respondent is not None:
-                reason = respondent.reason or "context %s is not connected" % respondent.name
-            self._deliver_dead(handle, entry, reason)
+        self._handlers[handle] = fn, persist, respondent, policy
+        # Registered too late to be told by whoever ended, or just in time.
+        if self._closed:
+            self._end_handler(handle, self.broker.dead_reason or _CLOSED)
+        elif respondent is not None and not self.table.reaches(respondent.context_id):
+            self._end_handler(handle, respondent.reason or "%r is not connected" % respondent)
         return handle
 
     def del_handler(self, handle: int) -> None:
@@ -220,12 +199,6 @@ class Router:
         :raises KeyError: it is not registered.
         """
         del self._handlers[handle]
-
-    def discard_handler(self, handle: int, fn: Handler) -> None:
-        """Unregister a handle if it still belongs to `fn`."""
-        entry = self._handlers.get(handle)
-        if entry is not None and entry.fn == fn:
-            self._handlers.pop(handle, None)
 
     # -- Messages ------------------------------------------------------------------------------
 
@@ -247,25 +220,24 @@ class Router:
         :param stream: the stream that it arrived on, whose claims are then verified; broker thread only.
             None for a message made in this context.
         """
-        decision = self.table.decide(msg.dst_id, msg.src_id, msg.auth_id, msg.size(), stream)
-        if decision is DELIVER:
+        out: Any = self.table.decide(
+            msg.dst_id, msg.src_id, msg.auth_id, msg.size(), stream, self.unidirectional
+        )
+        if out is DELIVER:
             if stream is None:
                 self.broker.defer(self._dispatch, msg, None)
             else:
                 self._dispatch(msg, stream)
-            return
-        link: Any = decision.link
-        if link is not None:
-            if not link.send(msg):
-                self._refuse(msg, link.reason)
-            return
-        reason = self.table.explain(decision.refusal, msg.dst_id, msg.src_id)  # type: ignore[arg-type]
-        if stream is not None:
-            self._complain("refused %r from %s: %s", msg, stream.name, reason)
-        elif decision.refusal is TOO_LARGE:
-            raise Error("%s: it has %d", reason, msg.size())
-        if decision.refusal is not SPOOFED:
-            self._refuse(msg, reason)
+        elif type(out) is Refusal:
+            reason = self.table.explain(out, msg.dst_id, msg.src_id)
+            if stream is not None:
+                self._complain("refused %r from %s: %s", msg, stream.name, reason)
+            elif out is TOO_LARGE:
+                raise Error("%s: it has %d", reason, msg.size())
+            if out is not SPOOFED:
+                self._refuse(msg, reason)
+        elif not out.send(msg):
+            self._refuse(msg, out.reason)
 
     def _complain(self, fmt: str, *args: object) -> None:
         """Warn about what a peer sent, at most once a second: a hostile one could fill a disk."""
@@ -277,10 +249,7 @@ class Router:
     def _refuse(self, msg: Message, reason: str) -> None:
         """Answer a message that goes no further. A dead message is never answered."""
         if msg.reply_to and not msg.is_dead:
-            here = self.context_id
-            self.route(
-                Message.dead(reason, dst_id=msg.src_id, src_id=here, auth_id=here, handle=msg.reply_to)
-            )
+            self.route(self._dead(reason, msg.src_id, msg.reply_to))
 
     def _dispatch(self, msg: Message, stream: Stream | None) -> None:
         """Hand `msg` to its handler. Broker thread only."""
@@ -290,21 +259,11 @@ class Router:
         if entry is None:
             self._refuse(msg, "context %d has no handle %d" % (self.context_id, handle))
             return
-        if entry.policy is not None and not entry.policy(msg, stream):
-            self._complain("handle %d refused %r by policy", handle, msg)
+        fn, persist, _, policy = entry
+        if policy is not None and not logs.attempt(policy, policy, msg, stream):
+            text = "handle %d of context %d refused %r by its policy"
+            self._complain(text, handle, self.context_id, msg)
             if not msg.is_dead:
-                text = "context %d refused the message to handle %d by its policy" % (
-                    self.context_id,
-                    handle,
-                )
-                msg.reply(CallError("mitogen.core.Error", text))
-            return
-        if not entry.persist and self._handlers.pop(handle, None) is not entry:
-            return
-        self._run(entry, msg)
-
-    def _run(self, entry: _Entry, msg: Message) -> None:
-        try:
-            entry.fn(msg)
-        except Exception:
-            logs.log_exception("the handler %r failed on %r", entry.fn, msg)
+                msg.reply(CallError("mitogen.core.Error", text % (handle, self.context_id, msg)))
+        elif persist or self._handlers.pop(handle, None) is entry:
+            logs.attempt(fn, fn, msg)

@@ -35,23 +35,8 @@ UNIDIRECTIONAL = Refusal(
 TOO_LARGE = Refusal("the message is larger than the limit of %(limit)d bytes")
 
 
-class Decision:
-    """What to do with a message: deliver it here, forward it on a link, or refuse it.
-
-    :ivar link: the link to forward on, or None.
-    :ivar refusal: a `Refusal`, or None.
-    """
-
-    __slots__ = ("link", "refusal")
-
-    def __init__(self, link: object = None, refusal: Refusal | None = None) -> None:
-        self.link = link
-        self.refusal = refusal
-
-
-#: Deliver to a handler of this context.
-DELIVER = Decision()
-_REFUSE = {reason: Decision(refusal=reason) for reason in (NO_ROUTE, SPOOFED, UNIDIRECTIONAL, TOO_LARGE)}
+#: What `RoutingTable.decide` returns for a message to this context.
+DELIVER = Refusal()
 
 
 class RoutingTable:
@@ -60,20 +45,17 @@ class RoutingTable:
     :param context_id: id of this context.
     :param parent_ids: ids of the contexts above, nearest first; empty in a master.
     :param max_message_size: largest body, in bytes, that is passed on.
-    :param unidirectional: refuse what children send to anyone but this context and its parents.
     """
 
     def __init__(
         self,
         context_id: int,
-        parent_ids: Iterable[int] = (),
-        max_message_size: int = 1 << 27,
-        unidirectional: bool = False,
+        parent_ids: Iterable[int],
+        max_message_size: int,
     ) -> None:
         self.context_id = context_id
         self.parent_ids = list(parent_ids)
         self.max_message_size = max_message_size
-        self.unidirectional = unidirectional
         #: The link to the parent: where everything goes that no route is known for.
         self.parent_link: object = None
         self._links: dict[int, object] = {}
@@ -87,27 +69,31 @@ class RoutingTable:
         return self._links.pop(target_id, None)
 
     def remove_link(self, link: object) -> list[int]:
-        """Forget a link and every route over it; return the ids that were reached by it.
-
-        For the parent's link this includes the parents.
-        """
+        """Forget a link and every route over it; return the ids of those routes."""
         gone = [target for target, other in self._links.items() if other is link]
         for target in gone:
             del self._links[target]
         if link is self.parent_link:
             self.parent_link = None
-            gone += self.parent_ids
         return gone
 
     def link_to(self, context_id: int) -> object:
         """Return the link that messages for `context_id` take: a known route's, else the parent's."""
         return self._links.get(context_id, self.parent_link)
 
-    def decide(self, dst_id: int, src_id: int, auth_id: int, size: int, link: object) -> Decision:
+    def reaches(self, context_id: int) -> bool:
+        """Return True if `context_id` is this context, or some link leads to it."""
+        return context_id == self.context_id or self.link_to(context_id) is not None
+
+    def decide(
+        self, dst_id: int, src_id: int, auth_id: int, size: int, link: object, unidirectional: bool
+    ) -> object:
         """Decide what happens to a message.
 
         :param size: bytes in its body.
         :param link: the link it came on, None if it was made in this context.
+        :param unidirectional: refuse what children send to anyone but this context and its parents.
+        :returns: `DELIVER`, the link to forward it on, or why not: another `Refusal`.
         """
         here = self.context_id
         routes = self._links
@@ -115,25 +101,25 @@ class RoutingTable:
             if routes.get(auth_id, self.parent_link) is not link or (
                 src_id != auth_id and routes.get(src_id, self.parent_link) is not link
             ):
-                return _REFUSE[SPOOFED]
+                return SPOOFED
             if here in (auth_id, src_id):
-                return _REFUSE[SPOOFED]
+                return SPOOFED
         if size > self.max_message_size:
-            return _REFUSE[TOO_LARGE]
+            return TOO_LARGE
         if dst_id == here:
             return DELIVER
         out = routes.get(dst_id, self.parent_link)
         if out is None or out is link:
             # Never back where it came from: the sender took us for the way, so there is none.
-            return _REFUSE[NO_ROUTE]
+            return NO_ROUTE
         if (
-            self.unidirectional
+            unidirectional
             and link is not None
             and link is not self.parent_link
             and dst_id not in self.parent_ids
         ):
-            return _REFUSE[UNIDIRECTIONAL]
-        return Decision(out)
+            return UNIDIRECTIONAL
+        return out
 
     def explain(self, refusal: Refusal, dst_id: int, src_id: int) -> str:
         """Return the sentence that a sender is told."""

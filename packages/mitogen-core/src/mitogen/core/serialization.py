@@ -27,7 +27,7 @@ import sys
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from mitogen.core.errors import CallError, SerializationError, cut, type_name
+from mitogen.core.errors import CallError, SerializationError, cut
 
 try:
     # The C module alone: `pickle` itself adds `re` and other modules, some milliseconds.
@@ -55,47 +55,17 @@ JOIN_LIMIT = 16384
 
 #: Types that pickle handles by itself. Instances of subclasses are refused: the receiver would need
 #: the class.
-BASIC = frozenset(
-    [type(None), bool, int, float, str, bytes, tuple, list, dict, set, frozenset],
-)
+BASIC = frozenset([type(None), bool, int, float, str, bytes, tuple, list, dict, set, frozenset])
 
 
-class Blob(bytes):
-    """Bytes whose repr shows only their length, so that a payload never floods a log."""
-
-    def __repr__(self) -> str:
-        return "Blob(%d bytes)" % len(self)
-
-
-class Secret(str):
-    """Text that must not be seen: its repr hides it, so that no log or traceback shows it."""
-
-    def __repr__(self) -> str:
-        return "Secret(...)"
-
-
-#: How to take apart a value of a type: (the type to name on the wire, arguments for its maker).
-REDUCERS: dict[type, Callable[[Any], Reduced]] = {
-    complex: lambda obj: (complex, (obj.real, obj.imag)),
-    bytearray: lambda obj: (bytearray, (bytes(obj),)),
-    Blob: lambda obj: (Blob, (bytes(obj),)),
-    Secret: lambda obj: (Secret, (str.__str__(obj),)),
-    CallError: lambda obj: (CallError, (obj.type_name, obj.text, obj.traceback, obj.cause)),
-}
+#: How to take apart a value of a type: fn(value) gives the arguments for its maker.
+REDUCERS: dict[type, Callable[[Any], tuple[Any, ...]]] = {}
 
 #: Types by (module, name), and what makes their values: fn(router, *arguments).
 MAKERS: dict[tuple[str, str], Callable[..., Any]] = {}
 
-#: Types that are imported with the first value of them.
-_LAZY = {
-    "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
-    "decimal": ("Decimal",),
-    "uuid": ("UUID",),
-    "mitogen.core.receiver": ("Sender",),
-}
 
-
-def register(cls: type, reducer: Callable[[Any], Reduced], maker: Callable[..., Any]) -> None:
+def register(cls: type, reducer: Callable[[Any], tuple[Any, ...]], maker: Callable[..., Any]) -> None:
     """Allow `cls` to cross: `maker(router, *arguments)` remakes it from what `reducer` gave.
 
     For the library's own types, while their modules are imported.
@@ -104,12 +74,11 @@ def register(cls: type, reducer: Callable[[Any], Reduced], maker: Callable[..., 
     MAKERS[cls.__module__, cls.__qualname__] = maker
 
 
-register(complex, REDUCERS[complex], lambda router, real, imag: complex(real, imag))
-# Joining takes bytes only, where the constructors would take a number.
-register(bytearray, REDUCERS[bytearray], lambda router, value: bytearray().join([value]))
-register(Blob, REDUCERS[Blob], lambda router, value: Blob(b"".join([value])))
-register(Secret, REDUCERS[Secret], lambda router, value: Secret(value))
-register(CallError, REDUCERS[CallError], lambda router, *args: CallError(*args))
+register(
+    CallError,
+    lambda obj: (obj.type_name, obj.text, obj.traceback, obj.cause),
+    lambda router, *args: CallError(*args),
+)
 
 
 def remake(*args: Any) -> Any:
@@ -124,37 +93,35 @@ class _Maker(tuple):  # type: ignore[type-arg]
     def __call__(self, *args: Any) -> Any:
         module, name, *args = self[1:] + args  # type: ignore[assignment]
         maker = MAKERS.get((module, name))
-        if maker is None and name in _LAZY.get(module, ()):
-            cls = getattr(__import__(module, None, None, [name]), name)
-            # The library's own types register themselves.
-            maker = MAKERS.setdefault((module, name), lambda router, *args: cls(*args))
         if maker is None:
-            raise SerializationError("refused to create %s.%s: not an allowed type", module, name)
+            # Outside the bundle: most values are of none of the other types.
+            from mitogen.core.stdtypes import find_maker
+
+            # What is found may be a type of our own, which registered itself.
+            maker = MAKERS.setdefault((module, name), find_maker(module, name))
         return maker(self[0], *args)
 
 
 def reduce_value(obj: Any) -> Reduced:
     """Take apart a value that pickle does not handle by itself, or refuse it."""
-    cls = type(obj)
-    for base in cls.__mro__:
+    for base in type(obj).__mro__:
         # Subclasses of the library's own types (a parent's Context) travel as their base; a subclass
         # of anything else would silently lose what it adds.
-        if base in REDUCERS and (base is cls or base.__module__[:8] == "mitogen."):
-            return REDUCERS[base](obj)
-    if cls.__qualname__ in _LAZY.get(cls.__module__, ()):
-        return (cls, (str(obj),)) if cls.__name__ == "UUID" else obj.__reduce_ex__(PROTOCOL)[:2]
-    raise SerializationError("%s", type_name(cls))
+        if base in REDUCERS and (base is type(obj) or base.__module__[:8] == "mitogen."):
+            return base, REDUCERS[base](obj)
+    from mitogen.core.stdtypes import reduce_other
+
+    return reduce_other(obj)
 
 
 class _Pickler(Pickler):
-    #: The one thing of ours that is saved by name.
-    _maker = staticmethod(remake)
-
     def reduce(self, obj: Any) -> Reduced:
+        """Return what stands in the pickle for `obj`."""
         cls, args = reduce_value(obj)
         return remake, (cls.__module__, cls.__qualname__) + args
 
     def reducer_override(self, obj: Any) -> Any:
+        """Do so for all but what the pickler handles by itself."""
         # Only the pure Python pickler asks about basic types.
         if type(obj) in BASIC or obj is remake or obj is bytearray:
             return NotImplemented
@@ -163,11 +130,11 @@ class _Pickler(Pickler):
 
 if sys.version_info < (3, 8):
     # Sent along with the bundle where it is needed.
-    from mitogen.core.oldpickle import adapt
+    from mitogen.core.oldpython import adapt
 
-    make_pickler = adapt(_Pickler, frozenset(REDUCERS), reduce_value)
+    _make_pickler = adapt(_Pickler, frozenset(REDUCERS), reduce_value, remake)
 else:
-    make_pickler = _Pickler
+    _make_pickler = _Pickler
 
 
 class _Parts(list):  # type: ignore[type-arg]
@@ -202,7 +169,7 @@ def dumps(obj: object, label: str = "value") -> Body:
         return RAW + obj if len(obj) < JOIN_LIMIT else [RAW, obj]
     parts = _Parts()
     try:
-        make_pickler(parts, PROTOCOL).dump(obj)
+        _make_pickler(parts, PROTOCOL).dump(obj)
     except Exception as e:
         # Outside the bundle: few children ever try to send what can't be sent.
         from mitogen.core.explain import explain

@@ -34,7 +34,4 @@ def unlisten(obj: object, name: str, func: Callable[..., Any]) -> None:
 def fire(obj: object, name: str, *args: Any) -> None:
     """Call every listener for `name` on `obj`, in order. One that raises is logged; the rest run."""
     for func in list(obj.__dict__.get(_ATTR, {}).get(name, ())):
-        try:
-            func(*args)
-        except Exception:
-            logs.log_exception("a listener for %r of %r failed", name, obj)
+        logs.attempt("a listener for %r of %r" % (name, obj), func, *args)

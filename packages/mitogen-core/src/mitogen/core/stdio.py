@@ -28,7 +28,7 @@ class LineLogger(BasicStream):
     """
 
     def __init__(self, name: str, fd: int) -> None:
-        self._name = name
+        self.name = name
         self._rest = b""
         read_fd, write_fd = os.pipe()
         os.dup2(write_fd, fd)
@@ -36,74 +36,71 @@ class LineLogger(BasicStream):
         # Not kept alive for: a daemon that user code started may hold the other end for ever.
         self.receive_side = Side(self, read_fd, keep_alive=False)
 
-    def __repr__(self) -> str:
-        return "LineLogger(%s)" % self._name
-
     def on_receive(self, broker: Broker) -> None:
-        data = self.receive_side.read() if self.receive_side else None
-        if data:
-            self._take(data)
-        elif data is not None:
+        if self._read() == b"":
             self.on_disconnect(broker)
 
     def on_shutdown(self, broker: Broker) -> None:
-        self.drain()
+        # What is there: a pipe holds 1 MiB at most. Somebody may go on writing for ever.
+        for _ in range(8):
+            self._read()
         self.on_disconnect(broker)
 
     def on_disconnect(self, broker: Broker) -> None:
         if self._rest:
-            self._log(self._rest)
-            self._rest = b""
+            self._take(b"\n")
         BasicStream.on_disconnect(self, broker)
 
-    def drain(self) -> None:
-        """Log what was written so far. Broker thread only."""
-        while self.receive_side is not None:
-            data = self.receive_side.read()
-            if not data:
-                return
+    def _read(self) -> bytes | None:
+        data = self.receive_side.read()  # type: ignore[union-attr]
+        if data:
             self._take(data)
+        return data
 
     def _take(self, data: bytes) -> None:
-        lines = (self._rest + data).split(b"\n")
-        self._rest = lines.pop()
-        while len(self._rest) > logs.LINE_LIMIT:
-            lines.append(self._rest[: logs.LINE_LIMIT])
-            self._rest = self._rest[logs.LINE_LIMIT :]
+        *lines, last = (self._rest + data).split(b"\n")
         for line in lines:
-            self._log(line)
+            self._log(self._log_long(line))
+        self._rest = self._log_long(last)
+
+    def _log_long(self, line: bytes) -> bytes:
+        """Log all but the last piece of a line; return that."""
+        while len(line) > logs.LINE_LIMIT:
+            self._log(line[: logs.LINE_LIMIT])
+            line = line[logs.LINE_LIMIT :]
+        return line
 
     def _log(self, line: bytes) -> None:
-        logs.sink(logs.INFO, self._name, line.decode("utf-8", "replace"))
+        logs.sink(logs.INFO, self.name, line.decode("utf-8", "replace"))
 
 
 class StandardStreams:
     """Redirect descriptors 0, 1 and 2, and Python's objects for them. Main thread, once."""
 
     def __init__(self, broker: Broker) -> None:
-        self._broker = broker
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 0)
-        os.close(null)
-        self._loggers = [LineLogger("stdout", 1), LineLogger("stderr", 2)]
-        # Python would buffer a pipe by the block: lines would show up late, or never.
+        _redirect_to_null(0)
         for fd, name in ((1, "stdout"), (2, "stderr")):
+            broker.start_receive(LineLogger(name, fd))
+            # Python would buffer a pipe by the block: lines would show up late, or never.
             stream = open(fd, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
             setattr(sys, "__%s__" % name, stream)
-        for logger in self._loggers:
-            broker.start_receive(logger)
 
     def close(self) -> None:
-        """Send what user code wrote, and let nothing more come. Main thread."""
+        """Send what user code wrote, and let nothing more come. Main thread.
+
+        The broker logs the rest when it reads the end of the pipes, or shuts down.
+        """
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
             except Exception:
                 pass  # Replaced or closed by user code: its own affair.
-        null = os.open(os.devnull, os.O_RDWR)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
-        os.close(null)
-        for logger in self._loggers:
-            self._broker.defer_sync(logger.drain)
+        _redirect_to_null(1, 2)
+
+
+def _redirect_to_null(*fds: int) -> None:
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in fds:
+        os.dup2(null, fd)
+    os.close(null)

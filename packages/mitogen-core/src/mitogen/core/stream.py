@@ -37,7 +37,6 @@ READ_SIZE = 131072
 _MAX_BUFFERS = 16
 
 _writev = getattr(os, "writev", None)
-_readv = getattr(os, "readv", None)
 
 
 class Side:
@@ -73,8 +72,13 @@ class Side:
 class BasicStream:
     """Something with descriptors that a broker multiplexes. `on_` methods run on its thread."""
 
+    #: For logs.
+    name = ""
     receive_side: Side | None = None
     transmit_side: Side | None = None
+
+    def __repr__(self) -> str:
+        return "%s(%s)" % (type(self).__name__, self.name)
 
     @property
     def keep_alive(self) -> bool:
@@ -94,9 +98,7 @@ class BasicStream:
     def on_disconnect(self, broker: Broker) -> None:
         """End: leave the broker, close the descriptors, fire `disconnect` once."""
         broker.forget(self)
-        for side in (self.receive_side, self.transmit_side):
-            if side is not None:
-                side.close()
+        BasicStream.on_fork(self)
         self.receive_side = self.transmit_side = None
         fire(self, "disconnect")
 
@@ -134,18 +136,11 @@ class Stream(BasicStream):
         #: Disconnect as soon as everything queued is written.
         self._finishing = False
 
-    def __repr__(self) -> str:
-        return "%s(%s)" % (type(self).__name__, self.name)
-
     # -- Receiving; broker thread --------------------------------------------------------------
 
     def on_receive(self, broker: Broker) -> None:
         side = self.receive_side
         if side is None:
-            return
-        view = self._decoder.body_buffer() if _readv else b""
-        if view:
-            self._receive_body(broker, side.fd, view)  # type: ignore[arg-type]
             return
         data = side.read()
         if data:
@@ -153,24 +148,6 @@ class Stream(BasicStream):
             self.receive_data(broker, data)
         elif data is not None:
             self.on_end(broker)
-
-    def _receive_body(self, broker: Broker, fd: int, view: memoryview) -> None:
-        try:
-            count = os.readv(fd, [view])
-        except BlockingIOError:
-            return
-        except OSError:
-            count = 0
-        finally:
-            # The buffer under it can't become a message while a view of it exists.
-            view.release()
-        if not count:
-            self.on_end(broker)
-            return
-        self.received += count
-        msg = self._decoder.body_received(count)
-        if msg is not None:
-            self.router._async_route(msg, self)
 
     def receive_data(self, broker: Broker, data: bytes) -> None:
         """Take `data`, the next bytes from the peer. Broker thread only."""
@@ -240,11 +217,9 @@ class Stream(BasicStream):
                         return True
                 else:
                     sent = _write(fd, buffers)
-            except BlockingIOError:
-                sent = 0
             except OSError:
-                # The reading side finds the end, with whatever the peer still said before it.
-                return True
+                # Full. Or broken: the broker finds out when it tries.
+                sent = 0
             self._queue.extend(buffers)
             self._drop(sent)
             if not self._queue:
@@ -262,7 +237,11 @@ class Stream(BasicStream):
             except BlockingIOError:
                 return
             except OSError:
+                # The reading side finds the end first, with whatever the peer still said before it;
+                # unless the peer only reads no more.
                 self._queue.clear()
+                reason = "the connection to context %s is broken" % self.name
+                broker.call_later(1.0, lambda: self.disconnect(broker, reason))
             if self._queue:
                 return
             broker._stop_transmit(self)

@@ -7,7 +7,6 @@ except `Timer.cancel`, which any thread may call.
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from itertools import count
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,11 +19,15 @@ class Timer:
     :ivar active: False once the timer ran or was cancelled.
     """
 
-    __slots__ = ("active", "func")
+    __slots__ = ("active", "func", "when")
 
-    def __init__(self, func: Callable[[], object]) -> None:
+    def __init__(self, when: float, func: Callable[[], object]) -> None:
+        self.when = when
         self.func = func
         self.active = True
+
+    def __lt__(self, other: Timer) -> bool:
+        return self.when < other.when
 
     def cancel(self) -> None:
         """Make sure the call is not made, if it has not been. Idempotent."""
@@ -32,30 +35,28 @@ class Timer:
 
 
 class TimerList:
-    """Timers in order of time."""
+    """Timers in order of time. Those of the same time come in any order."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Timer]] = []
-        # Tells timers of the same time apart, first come first served.
-        self._order = count().__next__
+        self._heap: list[Timer] = []
 
     def schedule(self, when: float, func: Callable[[], object]) -> Timer:
         """Have `func()` called at the time `when`, in seconds of the caller's clock."""
-        timer = Timer(func)
-        heappush(self._heap, (when, self._order(), timer))
+        timer = Timer(when, func)
+        heappush(self._heap, timer)
         return timer
 
     def next_due(self) -> float | None:
         """Return when the next timer is due, or None if there is none."""
         heap = self._heap
-        while heap and not heap[0][2].active:
+        while heap and not heap[0].active:
             heappop(heap)
-        return heap[0][0] if heap else None
+        return heap[0].when if heap else None
 
     def take_due(self, now: float) -> list[Timer]:
         """Remove and return the timers due at `now`. The caller checks `active` before each call:
         one may cancel the next."""
         due = []
-        while self._heap and self._heap[0][0] <= now:
-            due.append(heappop(self._heap)[2])
+        while self._heap and self._heap[0].when <= now:
+            due.append(heappop(self._heap))
         return due

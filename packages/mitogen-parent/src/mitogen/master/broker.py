@@ -51,16 +51,16 @@ class Broker(mitogen.core.Broker):
 
     def _start_thread(self) -> None:
         # A thread that debuggers know by name; children do without `threading`.
-        threading.Thread(target=self._run, name="mitogen.broker", daemon=True).start()
+        threading.Thread(target=self._broker_main, name="mitogen.broker", daemon=True).start()
 
     def _run(self) -> None:
         if profiling_wanted():
             # Imported where it is asked for: it loads the standard library's profilers.
             from mitogen.core.profiling import profile
 
-            profile(self._broker_main, "broker")
+            profile(lambda: mitogen.core.Broker._run(self), "broker")
         else:
-            self._broker_main()
+            mitogen.core.Broker._run(self)
 
     def _end_forgotten(self) -> None:
         self.shutdown_timeout = min(self.shutdown_timeout, FORGOTTEN_TIMEOUT)

@@ -272,4 +272,4 @@ def _minified(source: bytes) -> bytes:
 
     from mitogen.minify import minify
 
-    return minify(importlib.util.decode_source(source)).encode("utf-8")
+    return minify(importlib.util.decode_source(source), own=True).encode("utf-8")

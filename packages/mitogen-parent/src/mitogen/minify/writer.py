@@ -23,9 +23,13 @@ _STRING_END = (getattr(tokenize, "FSTRING_END", -1), getattr(tokenize, "TSTRING_
 
 
 class Writer:
-    """Writes the tokens that remain, each on the line that it was on."""
+    """Writes the tokens that remain, each on the line that it was on.
 
-    def __init__(self, lines: list[str], edits: list[Edit]) -> None:
+    :param join: write what stands in brackets on one line; the next statement is on its own line again.
+    """
+
+    def __init__(self, lines: list[str], edits: list[Edit], join: bool = False) -> None:
+        self._join = join
         self._lines = lines
         self._edits = edits
         self._out: list[str] = []
@@ -91,10 +95,14 @@ class Writer:
         return "\n".join([first[start[1] :], *middle, last[: end[1]]])
 
     def _emit(self, kind: int, text: str, start: Position, end: Position) -> None:
-        if start[0] > self._row:
+        #: The line that the token begins on in the result.
+        row = start[0]
+        if self._join and self._is_open and self._depth:
+            row = self._row
+        if row > self._row:
             # What was cut may have held the brackets that made line breaks part of an expression.
             newline = "\\\n" if self._is_open and not self._depth else "\n"
-            self._out.append(newline * (start[0] - self._row))
+            self._out.append(newline * (row - self._row))
             self._last = None
         if not self._is_open:
             # A statement behind a semicolon, whose predecessors were cut, gets here as well.
@@ -103,7 +111,7 @@ class Writer:
         elif self._last is not None and self._needs_space(kind, text, start):
             self._out.append(" ")
         self._out.append(text)
-        self._row = end[0]
+        self._row = row + end[0] - start[0]
         self._last = (kind, text, end)
         if kind == OP:
             if text in "([{":

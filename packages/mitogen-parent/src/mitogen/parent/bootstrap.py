@@ -74,6 +74,7 @@ same=h.hexdigest()==t[1]['digest']
 if same:
  t=(0,{},t[2])
  import mitogen.core.boot
+ del sys.path[0]
  mitogen.core.boot.boot(t)
 del sys.path[0]
 os.write(1,('MITOGEN-'+'SEND\\n').encode())
@@ -135,7 +136,7 @@ class Hello:
 def answer(hello: Hello, config: dict[str, Any], compress: bool) -> bytes:
     """Return the cheapest payload that starts the core on the target that said `hello`."""
     if hello.core_path is None:
-        extras = bundle.extras(hello.version, hello.platform)
+        extras = bundle.extras(hello.version, hello.platform, config)
         return bundle.payload(hello.same_code, config, compress, extras)
     wanted = {"path": hello.core_path, "digest": bundle.digest(), "files": bundle.files()}
-    return bundle.frame((BOOT_INSTALLED, wanted, config), False, compress)
+    return bundle.frame((BOOT_INSTALLED, wanted, config))

@@ -15,10 +15,10 @@ from types import MethodType
 from typing import TYPE_CHECKING
 
 from mitogen.core import handles, serialization
-from mitogen.core.calls import forget_chain
 from mitogen.core.errors import CallError, ChannelError, SerializationError, TimeoutError
 from mitogen.core.message import Message, make
 from mitogen.core.receiver import Receiver
+from mitogen.core.targets import forget_chain
 
 if TYPE_CHECKING:
     from collections.abc import Callable

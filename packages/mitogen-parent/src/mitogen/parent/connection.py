@@ -252,9 +252,10 @@ class Connection:
             self._on_hello(event)
         elif event == handshake.SEND_CORE and self._hello is not None:
             self._hello.core_path = None
-            self.stream.write([bootstrap.answer(self._hello, self.child_config(), self.compress)])
+            self._send_core(self._hello)
         elif event == handshake.READY:
             self._deadline.cancel()
+            self._hand_out()
 
     def _on_hello(self, hello: bootstrap.Hello) -> None:
         if hello.too_old:
@@ -265,12 +266,22 @@ class Connection:
             )
             return
         self._hello = hello
-        self.stream.write([bootstrap.answer(hello, self.child_config(), self.compress)])
         self.context.python_version = hello.version
-        self.router.add_link(self.context, self.stream)
-        self.router.connections[self.context_id] = self
-        self._up = True
-        self._result.put(None)
+        self._send_core(hello)
+
+    def _send_core(self, hello: bootstrap.Hello) -> None:
+        self.stream.write([bootstrap.answer(hello, self.child_config(), self.compress)])
+        if hello.core_path is None:
+            self._hand_out()
+        # Else it may ask for more yet, and would read a call in its place.
+
+    def _hand_out(self) -> None:
+        """Nothing but frames is sent from here on: let calls follow. Idempotent."""
+        if not self._up:
+            self._up = True
+            self.router.add_link(self.context, self.stream)
+            self.router.connections[self.context_id] = self
+            self._result.put(None)
 
     def _on_deadline(self) -> None:
         waited = "hello" if self._hello is None else "its core to start"
@@ -324,7 +335,7 @@ class Connection:
         return "%s context %s" % (self.transport, self.name)
 
     def _on_disconnect(self) -> None:
-        if self._hello is None and not self._failed:
+        if not self._up and not self._failed:
             self.fail("the broker shut down")
         self._deadline.cancel()
         if not self._detached:

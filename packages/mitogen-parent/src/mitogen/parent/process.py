@@ -140,7 +140,7 @@ class Process(BasicStream):
                 pass  # Another user's by now (su, sudo): its connection ends it.
 
     def abandon(self) -> None:
-        """Leave the process alone: it lives on by itself, and is waited for only while the broker runs."""
+        """Leave the process alone: it lives on, and is waited for only while the broker runs."""
         self._abandoned = True
 
     @property

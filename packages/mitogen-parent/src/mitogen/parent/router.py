@@ -32,7 +32,8 @@ class Router(mitogen.core.Router):
     :ivar connections: the connections that are up, by context id; broker thread only.
     """
 
-    #: Write profiles of the broker and main threads of every context started from now on.
+    #: Write profiles of the broker and main threads of every context started from now on; and in a
+    #: master, of the broker thread of each broker made from now on.
     profiling = False
 
     def __init__(
