@@ -177,7 +177,8 @@ class Broker:
     # -- The loop ------------------------------------------------------------------------------
 
     def _run_deferred(self) -> None:
-        while self._deferred:
+        # Those that are there now: more may come as fast as they are run.
+        for _ in range(len(self._deferred)):
             try:
                 func = self._deferred.popleft()
             except IndexError:
