@@ -497,7 +497,8 @@ def test_every_call_is_answered_once_and_the_next_one_is_run(script: list[list[A
     check_chains(world, check_answers(world))
     assert world.dispatcher._current is None
     # Cancellations are forgotten with their call.
-    kept = {handle for _, handle in world.dispatcher._cancelled}
+    callers = {tag: to.sender.src for to, tag in world.arrived}
+    kept = {handle for src, handle in world.dispatcher._cancelled if callers.get(handle) == src}
     assert not kept & (world.cancelled - world.late)
 
 
