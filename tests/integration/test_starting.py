@@ -51,3 +51,9 @@ def test_what_is_compiled_would_be_noted(router: Router, tmp_path: Path) -> None
     context, log = start_watched(router, tmp_path)
     context.call(remote.echo)
     assert "remote.py" in log.read_text()
+
+
+def test_a_child_imports_nothing_that_only_annotations_need(router: Router) -> None:
+    loaded = set(router.local().call(eval, "sorted(__import__('sys').modules)"))
+    assert "mitogen.core.broker" in loaded
+    assert not loaded & {"typing", "re", "enum", "contextlib", "logging", "threading", "socket", "pickle"}

@@ -375,6 +375,7 @@ def test_imports(source: str, expected: str) -> None:
 @cases(
     ("if TYPE_CHECKING:\n    import a\nx = 1", "\n\nx=1"),
     ("import typing\nif typing.TYPE_CHECKING: import a", ""),
+    ("TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import a\nx = 1", "TYPE_CHECKING=False\n\n\nx=1"),
     ("import typing as t\nif t.TYPE_CHECKING:\n    import a", ""),
     ("if TYPE_CHECKING:\n    A = 1\n    B = 1\nelse:\n    A = 2",
      "if 0:\n pass\n\nelse:\n A=2"),
@@ -550,3 +551,8 @@ def test_time_is_proportional_to_the_length() -> None:
         return best
 
     assert cost(800) < 20 * cost(80)
+
+
+def test_modules_of_the_library_lose_the_flag_that_only_type_checkers_read() -> None:
+    source = "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    import a\nx = 1\nTYPE_CHECKING = True\n"
+    assert minify(source, own=True) == "\n\n\nx=1\nTYPE_CHECKING=True\n"

@@ -11,8 +11,7 @@ was installed. A child is sent this module with an empty `__path__` and asks its
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, TypeVar

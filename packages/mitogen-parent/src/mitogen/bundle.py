@@ -17,10 +17,10 @@ import marshal
 import pkgutil
 import sys
 import zlib
-from typing import TYPE_CHECKING
 
 import mitogen.core
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any

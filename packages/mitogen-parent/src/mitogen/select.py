@@ -26,12 +26,12 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from mitogen.core import errors
 from mitogen.core.errors import ChannelError, LatchError, TimeoutError
 from mitogen.core.latch import Latch
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType

@@ -23,8 +23,7 @@ only masters need; where the platform needs them, pollers and oldpython come alo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.core.broker import Broker as Broker
     from mitogen.core.calls import CallInterrupted as CallInterrupted

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import sys
 from _frozen_importlib import ModuleSpec  # Plain `importlib.machinery` costs an import more.
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, ModuleType
     from typing import Any, Union

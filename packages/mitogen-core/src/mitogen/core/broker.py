@@ -23,7 +23,6 @@ import select
 from _thread import allocate_lock, get_ident, start_new_thread
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from mitogen.core import latch, logs
 from mitogen.core.errors import FORKED, ChannelError
@@ -36,6 +35,7 @@ else:
     # Sent along with the bundle where it is needed.
     from mitogen.core.pollers import make_poller  # type: ignore[assignment]
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

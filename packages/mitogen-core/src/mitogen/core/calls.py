@@ -19,7 +19,6 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import sys
 from _thread import get_ident
-from typing import TYPE_CHECKING
 
 from mitogen.core import handles, logs, serialization
 from mitogen.core.errors import CallError, ChannelError, Error, LatchError, cut
@@ -27,6 +26,7 @@ from mitogen.core.latch import Latch
 from mitogen.core.message import make
 from mitogen.core.router import has_parent_authority
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -24,7 +24,6 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 import sys
-from typing import TYPE_CHECKING
 
 import mitogen
 from mitogen.core import handles, logs
@@ -36,6 +35,7 @@ from mitogen.core.signals import listen
 from mitogen.core.stdio import StandardStreams
 from mitogen.core.stream import Stream
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

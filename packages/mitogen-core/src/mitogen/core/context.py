@@ -7,11 +7,10 @@ are equal if their ids are.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mitogen.core import serialization
 from mitogen.core.errors import Error
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

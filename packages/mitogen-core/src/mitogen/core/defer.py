@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from _thread import get_ident
-from typing import TYPE_CHECKING
 
 from mitogen.core.latch import Latch
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

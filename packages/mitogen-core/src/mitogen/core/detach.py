@@ -8,7 +8,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from mitogen.core import handles
 from mitogen.core.errors import Error
@@ -16,6 +15,7 @@ from mitogen.core.latch import Latch
 from mitogen.core.message import Message
 from mitogen.core.signals import listen
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.core.child import ExternalContext
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from io import BytesIO
 from struct import Struct
-from typing import TYPE_CHECKING
 
 from mitogen.core.message import make
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.core.message import Message
 

@@ -18,13 +18,13 @@ from __future__ import annotations
 import sys
 import zlib
 from _thread import allocate_lock, get_ident
-from typing import TYPE_CHECKING
 
 from mitogen.core import handles, logs
 from mitogen.core.latch import Latch
 from mitogen.core.message import make
 from mitogen.core.router import has_parent_authority
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

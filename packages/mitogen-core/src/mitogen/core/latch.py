@@ -22,10 +22,10 @@ import select
 from _thread import allocate_lock
 from collections import deque
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from mitogen.core.errors import FORKED, LatchError, TimeoutError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

@@ -6,7 +6,10 @@ Outside the bundle: children send theirs to the master, see `mitogen.core.logs`.
 from __future__ import annotations
 
 import sys
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 #: As in `mitogen.core.logs`.
 WARNING = 30

@@ -6,8 +6,8 @@ Outside the bundle: imported when a child imports `logging`.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

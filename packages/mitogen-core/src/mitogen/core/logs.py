@@ -13,12 +13,12 @@ Any thread may log. Lines are cut to `LINE_LIMIT`, and never hold message bodies
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from mitogen.core import handles
 from mitogen.core.errors import cut
 from mitogen.core.message import make
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

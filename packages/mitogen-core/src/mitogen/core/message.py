@@ -10,12 +10,11 @@ caller to the socket without being joined or copied; `data` joins it for those w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import mitogen
 from mitogen.core import handles, serialization
 from mitogen.core.errors import CallError, ChannelError, Error, cut
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any

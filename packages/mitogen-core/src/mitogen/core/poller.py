@@ -8,8 +8,8 @@ which is sent to children there only.
 from __future__ import annotations
 
 import select
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import io
 import select
-from typing import TYPE_CHECKING
 
 from mitogen.core.poller import IN, OUT, Poller
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import cProfile
 import os
-from typing import TYPE_CHECKING
 
 from mitogen.core.broker import Broker
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 

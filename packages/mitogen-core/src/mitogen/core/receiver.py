@@ -7,13 +7,13 @@ thread. A sender is a context and a handle; it can be sent to other contexts and
 from __future__ import annotations
 
 from _thread import get_ident
-from typing import TYPE_CHECKING
 
 from mitogen.core import serialization
 from mitogen.core.errors import FORKED, ChannelError, Error, LatchError
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message, make
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from itertools import count
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from mitogen.core import handles, logs
 from mitogen.core.context import Context
@@ -22,6 +21,7 @@ from mitogen.core.message import Message
 from mitogen.core.routing import DELIVER, SPOOFED, TOO_LARGE, Refusal, RoutingTable
 from mitogen.core.signals import fire, listen
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, Union

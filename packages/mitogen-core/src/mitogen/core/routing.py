@@ -14,8 +14,7 @@ Mutated by the broker thread only. Read by any thread: each decision makes singl
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 

@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import sys
 from io import BytesIO
-from typing import TYPE_CHECKING
 
 from mitogen.core.errors import CallError, SerializationError, cut
 
@@ -35,6 +34,7 @@ try:
 except ImportError:
     from pickle import Pickler, Unpickler
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Union

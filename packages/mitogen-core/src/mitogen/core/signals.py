@@ -7,10 +7,9 @@ always the broker thread, so they must not block. They are kept on the object it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mitogen.core import logs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
 from mitogen.core import logs
 from mitogen.core.stream import BasicStream, Side
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.core.broker import Broker
 

@@ -6,10 +6,9 @@ with the first value of them in turn.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mitogen.core.errors import SerializationError, type_name
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any

@@ -15,13 +15,13 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 from collections import deque
-from typing import TYPE_CHECKING
 
 from mitogen.core import logs
 from mitogen.core.framing import FrameDecoder, encode_header
 from mitogen.core.serialization import JOIN_LIMIT
 from mitogen.core.signals import fire
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Union
 

@@ -5,8 +5,7 @@ Outside the bundle: the dispatcher only looks for the marks.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar

@@ -19,12 +19,12 @@ Rejected: `inspect.getsource` (goes through linecache, loses the encoding), and
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 from mitogen.core.errors import Error
 from mitogen.master.program import NO_GUARD, importable
 from mitogen.master.search import children, loaded, locations, search
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType

@@ -9,8 +9,7 @@ one is refused. Rejected: to send the definitions alone (a constant may need any
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ast
 

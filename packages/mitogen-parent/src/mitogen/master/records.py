@@ -6,10 +6,9 @@ logger there. One logger handles them all: thousands of contexts must not leave 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mitogen.core import handles, logs
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.core.message import Message
     from mitogen.core.router import Router

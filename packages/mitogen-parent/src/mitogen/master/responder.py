@@ -10,12 +10,12 @@ Runs on the broker thread, which finds and compresses each module once.
 from __future__ import annotations
 
 import zlib
-from typing import TYPE_CHECKING
 
 from mitogen.core import handles, logs
 from mitogen.core.message import Message
 from mitogen.master.finder import ModuleFinder, NotServable
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Union
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from _thread import allocate_lock
-from typing import TYPE_CHECKING
 
 import mitogen.parent
 from mitogen.core import handles, serialization
@@ -14,6 +13,7 @@ from mitogen.master.broker import Broker
 from mitogen.master.records import LogForwarder
 from mitogen.master.responder import ModuleResponder
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any

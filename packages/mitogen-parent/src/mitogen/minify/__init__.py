@@ -1,6 +1,7 @@
 """Make source code small before it travels: `minify`.
 
-Owns the removal of what a child never needs - docstrings, comments, annotations, typing imports,
+Owns the removal of what a child never needs - docstrings, comments, annotations, typing imports (and the
+assignment ``TYPE_CHECKING = False``, which spares the library's own modules the import of `typing`),
 blocks for type checkers, overload stubs, wide indentation - and so also the promise that shipped
 modules run on Python 3.6 although they are annotated in newer syntax. Pure: text in, text out; runs
 in any thread of a master, never in a child.

@@ -6,8 +6,8 @@ Owns the sets of names; knows expressions, but no statements.
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.minify.edits import Edits
 

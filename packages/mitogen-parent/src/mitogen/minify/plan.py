@@ -6,11 +6,11 @@ Owns the rules for statements; what depends on the use of names is left to `Name
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
 
 from mitogen.minify.edits import Edits
 from mitogen.minify.names import Names, names_in
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Union
@@ -38,14 +38,15 @@ _INNER_SCOPES = (
 )
 
 
-def plan(tree: ast.Module, lines: list[str]) -> list[Edit]:
+def plan(tree: ast.Module, lines: list[str], own: bool = False) -> list[Edit]:
     """Return the edits of a module, in the order of their positions.
 
     :param lines: the module's source, split at line breaks.
+    :param own: cut ``TYPE_CHECKING = False`` as well.
     """
     edits = Edits(lines)
     names = Names(tree, edits)
-    _Walk(edits, names).module(tree)
+    _Walk(edits, names, own).module(tree)
     names.finish()
     edits.edits.sort(key=lambda edit: edit.start)
     return edits.edits
@@ -54,9 +55,10 @@ def plan(tree: ast.Module, lines: list[str]) -> list[Edit]:
 class _Walk:
     """One walk over the statements. It never enters what is cut, so that edits don't overlap."""
 
-    def __init__(self, edits: Edits, names: Names) -> None:
+    def __init__(self, edits: Edits, names: Names, own: bool) -> None:
         self._edits = edits
         self._names = names
+        self._own = own
 
     def module(self, tree: ast.Module) -> None:
         """Plan the edits of a module."""
@@ -93,6 +95,8 @@ class _Walk:
                 return True
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             return self._names.may_cut(node)
+        elif self._own and isinstance(node, ast.Assign) and _is_flag(node):
+            return True
         elif isinstance(node, ast.AnnAssign):
             return self._annotated(node, bound, keeps_fields)
         elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -214,6 +218,13 @@ class _Walk:
             self._edits.cut_all(dead, "" if self._edits.is_elif(dead[0]) else "pass")
         self._suite(live, bound, keeps_fields, not self._edits.is_elif(live[0]))
         return False
+
+
+def _is_flag(node: ast.Assign) -> bool:
+    """Return True for ``TYPE_CHECKING = False``, which saves importing `typing`."""
+    target = node.targets[0]
+    is_named = isinstance(target, ast.Name) and target.id == "TYPE_CHECKING"
+    return is_named and isinstance(node.value, ast.Constant) and node.value.value is False
 
 
 def _branches(node: ast.If) -> tuple[list[ast.stmt], list[ast.stmt]]:

@@ -19,8 +19,8 @@ import ast
 import keyword
 from collections import Counter
 from string import ascii_lowercase
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Union

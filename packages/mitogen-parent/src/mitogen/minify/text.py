@@ -17,10 +17,10 @@ def minify(source: str, own: bool = False) -> str:
 
     :param source: text of a whole module.
     :param own: a module of the library: rename local variables as well, see `mitogen.minify.rename`,
-        and join what stands in brackets to one line.
+        join what stands in brackets to one line, and cut ``TYPE_CHECKING = False``.
     :raises SyntaxError: the text is no Python that this interpreter understands.
     """
     source = source.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     lines = source.split("\n")
-    text = Writer(lines, plan(ast.parse(source), lines), own).write(source)
+    text = Writer(lines, plan(ast.parse(source), lines, own), own).write(source)
     return rename(text) if own else text

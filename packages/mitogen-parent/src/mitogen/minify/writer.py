@@ -8,8 +8,8 @@ from __future__ import annotations
 import io
 import tokenize
 from token import DEDENT, INDENT, NAME, NEWLINE, NL, NUMBER, OP, STRING
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.minify.edits import Edit, Position
 

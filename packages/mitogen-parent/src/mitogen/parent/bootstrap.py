@@ -20,11 +20,11 @@ It reads with `os.read`: a script on stdin would be read by the byte. Before eac
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 import mitogen
 from mitogen import bundle
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -12,7 +12,6 @@ import os
 from functools import partial
 from itertools import count
 from types import MethodType
-from typing import TYPE_CHECKING
 
 from mitogen.core import handles, serialization
 from mitogen.core.errors import CallError, ChannelError, SerializationError, TimeoutError
@@ -20,6 +19,7 @@ from mitogen.core.message import Message, make
 from mitogen.core.receiver import Receiver
 from mitogen.core.targets import forget_chain
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType

@@ -17,7 +17,6 @@ import os
 
 # The C module alone: `socket` adds the names of constants as enums, at 20 times the cost.
 from _socket import socketpair
-from typing import TYPE_CHECKING
 
 from mitogen.core import logs
 from mitogen.core.errors import StreamError
@@ -27,6 +26,7 @@ from mitogen.core.stream import BasicStream, Side, Stream
 from mitogen.parent import bootstrap, handshake
 from mitogen.parent.process import SIGKILL, SIGTERM, Process, describe_status, spawn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import mitogen.core
 from mitogen.core import handles
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message
 from mitogen.parent.callchain import CallChain
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import ParamSpec, TypeVar

@@ -15,11 +15,10 @@ when no hello comes, it is often the explanation.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mitogen.core.child import READY as READY_LINE
 from mitogen.parent.bootstrap import MARKER, Hello
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Union
 

@@ -6,10 +6,10 @@ Plain classes rather than dataclasses: options travel to contexts that run Pytho
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from mitogen.core.errors import StreamError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

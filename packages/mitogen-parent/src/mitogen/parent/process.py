@@ -17,11 +17,11 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 import time
-from typing import TYPE_CHECKING
 
 from mitogen.core.signals import fire
 from mitogen.core.stream import BasicStream, Side
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 

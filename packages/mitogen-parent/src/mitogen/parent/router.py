@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import mitogen.core
 from mitogen.core import handles
 from mitogen.core.errors import Error
@@ -11,6 +9,7 @@ from mitogen.parent.context import Context
 from mitogen.parent.local import LocalConnection
 from mitogen.parent.options import Options
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
