@@ -23,8 +23,9 @@ import zopfli.zlib
 
 from mitogen import bundle
 
-#: Seconds to look for words.
-LIMIT = float(sys.argv[1]) if len(sys.argv) > 1 else 150.0
+#: Seconds to look for words, and a number that begins the search for an order.
+LIMIT = float(sys.argv[1]) if len(sys.argv) > 1 else 300.0
+SEED = int(sys.argv[2]) if len(sys.argv) > 2 else 2
 #: Substrings that are tried for each word.
 CANDIDATES = 400
 LENGTHS = [*range(2, 24), 28, 32, 40]
@@ -51,7 +52,7 @@ def arrange() -> bytes:
     """Return the text of the bundle with the modules in a better order."""
     boot, *flat = bundle.text().split("\0")
     order = ["\0".join(pair) for pair in zip(flat[::2], flat[1::2], strict=True)]
-    choice = random.Random(0)
+    choice = random.Random(SEED)
     best = b""
     for _ in range(4000):
         tried = order[:]

@@ -39,7 +39,8 @@ def by_line(text: str) -> str:
 
 @pytest.mark.parametrize("program", PROGRAMS, ids=[path.name for path in PROGRAMS])
 def test_example_prints_what_the_guide_says(program: Path) -> None:
-    environ = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
+    sources = [path for path in sys.path if path.startswith(str(ROOT / "packages"))]
+    environ = dict(os.environ, PYTHONPATH=os.pathsep.join(sources))
     for name in ("MITOGEN_LOG_LEVEL", "MITOGEN_LOG_IO"):
         environ.pop(name, None)
     run = subprocess.run(

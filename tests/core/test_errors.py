@@ -248,7 +248,7 @@ def test_an_exception_that_does_not_let_itself_be_looked_at_is_described_all_the
     assert "ZeroDivisionError" in error.cause.text
 
 
-def test_a_traceback_that_cannot_be_formatted_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_that_cannot_be_formatted_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     import traceback
 
     def fails(tb: object) -> list[str]:
@@ -256,6 +256,38 @@ def test_a_traceback_that_cannot_be_formatted_is_left_out(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(traceback, "format_tb", fails)
     assert CallError.from_exception(fail(ValueError("x"))).text == "x"
+
+
+class OddCause(Exception):
+    __cause__ = 5  # type: ignore[assignment]
+
+
+class FailingCause(Exception):
+    @property
+    def __cause__(self) -> None:  # type: ignore[override]
+        raise ZeroDivisionError
+
+
+class FailingEverything(Exception):
+    def __getattribute__(self, name: str) -> object:
+        raise ZeroDivisionError
+
+
+class OddMeta(type):
+    @property
+    def __module__(cls) -> str:  # type: ignore[override]
+        raise ZeroDivisionError
+
+
+class OddClass(Exception, metaclass=OddMeta):
+    pass
+
+
+@pytest.mark.parametrize("cls", [OddCause, FailingCause, FailingEverything, OddClass])
+def test_whatever_an_exception_does_when_looked_at_there_is_an_error(cls: type[Exception]) -> None:
+    error = CallError.from_exception(cls("x"))
+    assert type(error) is CallError
+    assert error.type_name
 
 
 def test_a_huge_text_and_a_huge_traceback_are_cut_visibly() -> None:

@@ -6,6 +6,7 @@ The parent is the test: it answers GET_MODULE as it likes.
 from __future__ import annotations
 
 import sys
+import time
 import zlib
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,35 @@ def test_threads_that_want_the_same_module_ask_once_and_all_get_it(parent: Paren
     parent.answer("wanted", "")
     assert all(result().name == "wanted" for result in results)
     assert parent.requests.empty()
+
+
+def test_who_waits_holds_no_lock_that_another_import_needs(parent: Parent) -> None:
+    """The import system calls finders with its global lock held, on PyPy even more than once."""
+    import _imp
+
+    def find() -> Any:
+        _imp.acquire_lock()
+        _imp.acquire_lock()
+        try:
+            return parent.importer.find_spec("far_away")
+        finally:
+            _imp.release_lock()
+            _imp.release_lock()
+
+    result = in_thread(find)
+    assert parent.asked() == "far_away"
+    deadline = time.monotonic() + 5.0
+    while _imp.lock_held():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    parent.answer("far_away", None)
+    assert result() is None
+
+
+def test_a_name_that_can_not_be_sent_fails_each_time(parent: Parent) -> None:
+    for _ in range(2):
+        with pytest.raises(UnicodeEncodeError):
+            in_thread(lambda: parent.importer.find_spec("\udc80x"), 2.0)()
 
 
 def test_what_was_sent_ahead_is_not_asked_for(parent: Parent, tree: Tree) -> None:

@@ -262,6 +262,14 @@ def test_a_wait_that_begins_after_the_loss_was_seen_ends_too(tree: Tree) -> None
             receiver.get(1.0)
 
 
+def test_a_receiver_of_one_message_says_that_no_more_will_come(tree: Tree) -> None:
+    receiver = Receiver(tree[0].router, persist=False)
+    tree[1].send(0, receiver.handle, serialization.dumps(1))  # type: ignore[arg-type]
+    assert receiver.get_data(PATIENCE) == 1
+    with pytest.raises(ChannelError, match="no more"):
+        receiver.get(2.0)
+
+
 def test_messages_from_before_the_loss_come_first(tree: Tree) -> None:
     receiver = Receiver(tree[0].router, respondent=tree[0].context(1))
     for i in range(3):

@@ -170,6 +170,12 @@ def test_a_handler_can_be_removed_once(node: Node) -> None:
         node.router.del_handler(handle)
 
 
+def test_who_asks_a_handler_that_raises_is_told(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    collect_logs(monkeypatch)
+    handle = tree[2].router.add_handler(lambda msg: 1 // 0)
+    assert "failed" in reason(tree[0].ask(2, handle))
+
+
 def test_a_handler_that_need_not_persist_gets_one_message(tree: Tree) -> None:
     inbox, handle = tree[2].inbox(persist=False)
     tree[0].send(2, handle, b"one")
@@ -513,7 +519,7 @@ def test_the_stream_for_a_context_is_that_of_the_known_route_or_of_the_parent(tr
 
 
 def test_a_route_needs_a_link_to_go_by(node: Node) -> None:
-    with pytest.raises(Error, match="can't route context 9 via 8"):
+    with pytest.raises(Error, match="no link leads to context 8"):
         node.run(lambda: node.router.add_route(9, 8))
 
 

@@ -38,7 +38,8 @@ class Program:
         sources = [ROOT] + [p for p in sys.path if p.endswith("src") and "packages" in p]
         path.write_text(PRELUDE % sources + source)
         self.process = subprocess.Popen(
-            [sys.executable, str(path), *args],
+            # From 3.12 on, forking a program with threads gives a warning.
+            [sys.executable, "-W", "ignore::DeprecationWarning", str(path), *args],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -286,6 +286,12 @@ def _until_interrupted(fn, *args):
         raise
 
 
+def send_for_ever(sender, size):
+    """Send large messages until interrupted."""
+    while True:
+        sender.send(b"x" * size)
+
+
 def sleep(seconds):
     """Sleep, and remember what ended it."""
     _until_interrupted(time.sleep, seconds)

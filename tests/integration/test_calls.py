@@ -6,6 +6,7 @@ Every test that makes a call fail ends by making another one in the same context
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import os
 import re
@@ -814,3 +815,39 @@ def test_big_values_go_both_ways(local: Context, tmp_path: Path) -> None:
     assert local.call(remote.identity, data) == data
     [[args], kwargs] = local.call(remote.echo, {"a": [data, "text" * 100_000]})
     assert (args, kwargs) == ({"a": [data, "text" * 100_000]}, {})
+
+
+def test_a_time_out_in_the_middle_of_a_large_message_leaves_the_link_whole(
+    router: mitogen.master.Router,
+) -> None:
+    """The signal that interrupts a call may come between a write and the count of what was written."""
+    local = router.local()
+    receiver = mitogen.core.Receiver(router)
+    for i in range(15):
+        chain = mitogen.parent.CallChain(local, timeout=0.003 + i % 5 * 0.002)
+        with pytest.raises(TimeoutError):
+            chain.call(remote.send_for_ever, receiver.to_sender(), 300_000)
+        assert mitogen.parent.CallChain(local, timeout=5.0).call(remote.identity, i) == i
+
+
+def test_cancelled_calls_are_never_run_however_many_they_are(router: mitogen.master.Router) -> None:
+    local = router.local()
+    chain = mitogen.parent.CallChain(local)
+    chain.call(remote.noted)
+    waiting = chain.call_async(remote.sleep, 0.5)
+    cancelled = [chain.call_async(remote.note, i) for i in range(1500)]
+    for one in cancelled:
+        chain.cancel(one)
+    waiting.get()
+    assert chain.call(remote.noted) == []
+
+
+def test_a_module_larger_than_a_message_is_an_import_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large_module.py").write_text("x = %r\n" % os.urandom(60_000).hex())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with mitogen.master.Router(max_message_size=30_000) as router:
+        chain = mitogen.parent.CallChain(router.local(), timeout=10.0)
+        with pytest.raises(CallError, match="large_module can't be sent"):
+            chain.call(importlib.import_module, "large_module")

@@ -70,14 +70,14 @@ def test_a_context_started_for_debugging_ends_with_its_master(files: list[str]) 
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("executable", [sys.executable, "other"])
+@pytest.mark.parametrize("executable", [sys.executable, "3.9", "3.13"])
 def test_a_profiled_context_writes_the_profiles_of_both_threads(
     router: Router, files: list[str], executable: str
 ) -> None:
     from tests import interpreters
 
-    if executable == "other":
-        executable = interpreters.find("3.9")
+    if executable != sys.executable:
+        executable = interpreters.find(executable)
     context = router.local(python_path=executable, profiling=True)
     pid = context.call(os.getpid)
     files += [stats_path(pid, "main"), stats_path(pid, "broker")]

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mitogen.master.finder import FoundModule, ModuleFinder, NotServable
+from mitogen.master.program import absolute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -477,7 +478,8 @@ def test_package_run_as_a_program(tmp_path: Path) -> None:
     head = "import reporting\nfrom . import other\n"
     write(tmp_path / "samplep/__main__.py", head + "if __name__ == '__main__':\n    pass\n")
     source, path, package, _ = run_main(tmp_path, "-m", "samplep")
-    assert source == head
+    # In a child, the program is no part of the package.
+    assert source == head.replace("from .", "from samplep")
     assert path.endswith("samplep/__main__.py")
     assert package == "samplep"
 
@@ -533,3 +535,45 @@ def test_script_that_has_ended_is_still_served(tmp_path: Path) -> None:
     last = run_main(tmp_path, "script.py", at_exit=True)
     assert first[0] == last[0] == "import reporting\n"
     assert Path(tmp_path, first[1]) == Path(tmp_path, last[1])
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"from . import rel", b"from pkg.sub import rel"),
+        (b"from .rel import (a,\n b)", b"from pkg.sub.rel import (a,\n b)"),
+        (b"from .. import rel as r", b"from pkg import rel as r"),
+        (b"from ..rel.deep import a", b"from pkg.rel.deep import a"),
+        (b"x = '\xc3\xa9'; from .rel import a; from . import b",
+         b"x = '\xc3\xa9'; from pkg.sub.rel import a; from pkg.sub import b"),
+        (b"import rel", b"import rel"),
+        (b"from rel import a", b"from rel import a"),
+    ],
+)  # fmt: skip
+def test_relative_imports_of_a_program_become_absolute(line: bytes, expected: bytes) -> None:
+    assert absolute(line, "pkg.sub") == expected
+
+
+def test_functions_of_a_program_that_imports_relatively_can_be_called(tmp_path: Path) -> None:
+    package = tmp_path / "relative_program"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "other.py").write_text("VALUE = 7\n")
+    (package / "__main__.py").write_text(
+        "from . import other\n"
+        "from .other import VALUE\n"
+        "def add():\n"
+        "    return other.VALUE + VALUE\n"
+        "if __name__ == '__main__':\n"
+        "    import mitogen.master\n"
+        "    with mitogen.master.Router() as router:\n"
+        "        print(router.local().call(add))\n"
+    )
+    run = subprocess.run(
+        [sys.executable, "-m", "relative_program"],
+        cwd=tmp_path,
+        env=dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path)),
+        stdout=subprocess.PIPE,
+        timeout=30,
+    )
+    assert run.stdout == b"14\n"

@@ -9,7 +9,7 @@ import sys
 import sysconfig
 import textwrap
 import warnings
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from types import CodeType
@@ -100,10 +100,21 @@ VARYING = frozenset(["EXTENDED_ARG", "LOAD_CLOSURE", "MAKE_CELL", "PUSH_NULL"])
 def instructions(code: CodeType) -> list[tuple[str, Any]]:
     """The instructions of one code object, without what legitimately depends on names."""
     jumps = {*dis.hasjrel, *dis.hasjabs}
+    cells = {*code.co_cellvars, *code.co_freevars}
+    found = list(dis.get_instructions(code))
+    # From 3.13 on closures are loaded like this, in the order of the names; and classes know which
+    # attributes are set on what is called `self`.
+    skipped = {
+        i.offset
+        for i in found
+        if "LOAD_FAST" in i.opname
+        and cells & set(i.argval if isinstance(i.argval, tuple) else [i.argval])
+    }
+    skipped.update(a.offset for a, b in pairwise(found) if b.argval == "__static_attributes__")
     return [
         (i.opname.replace("LOAD_METHOD", "LOAD_ATTR"), None if i.opcode in jumps else i.argval)
-        for i in dis.get_instructions(code)
-        if i.opname not in VARYING and not isinstance(i.argval, CodeType)
+        for i in found
+        if i.offset not in skipped and i.opname not in VARYING and not isinstance(i.argval, CodeType)
     ]
 
 

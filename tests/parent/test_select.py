@@ -684,3 +684,13 @@ def test_calls_to_a_real_context() -> None:
 
 def test_alias_in_master() -> None:
     assert mitogen.master.Select is Select
+
+
+def test_a_receiver_that_is_closed_ends_the_wait_for_it(router: mitogen.core.Router) -> None:
+    one = Receiver(router)
+    select = Select([one], oneshot=False)
+    thread, results = start(lambda: select.get())
+    wait_for_waiters(select)
+    one.close()
+    thread.join(5)
+    assert isinstance(results[0], mitogen.select.Error)

@@ -170,7 +170,7 @@ class Broker:
         try:
             method(self)
         except Exception:
-            logs.log_exception("%r failed and was disconnected", stream)
+            logs.log_exception("%r failed", stream)
             self.forget(stream)
             logs.attempt(stream, stream.on_disconnect, self)
 
@@ -225,7 +225,7 @@ class Broker:
             while self.keep_alive() and grace.active:
                 self._loop_once()
         except BaseException:
-            logs.log_exception("the broker thread failed: all connections are closed")
+            logs.log_exception("the broker thread failed")
         finally:
             self._end_streams()
             fire(self, "exit")

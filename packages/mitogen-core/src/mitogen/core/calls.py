@@ -35,10 +35,7 @@ if TYPE_CHECKING:
     from mitogen.core.router import Router
     from mitogen.core.serialization import Body
 
-#: Cancellations kept for calls that were not seen yet. A stale one is harmless: handles are not reused.
-_MAX_CANCELLED = 1000
-
-_INTERRUPTED = "cancelled, or the context is shutting down"
+_INTERRUPTED = "cancelled, or shutting down"
 
 
 class CallInterrupted(KeyboardInterrupt):
@@ -64,6 +61,8 @@ class Dispatcher:
         self._current: tuple[int, int] | None = None
         self._cancelled: set[tuple[int, int]] = set()
         self._stopping = False
+        #: A signal of `_interrupt` is on its way. It may come late, when another call runs.
+        self._ours = False
         self._thread_id = get_ident()
         _signal.signal(_signal.SIGINT, self._on_signal)
         router.add_handler(self._on_call, handles.CALL_FUNCTION, policy=has_parent_authority)
@@ -82,7 +81,8 @@ class Dispatcher:
         if msg.is_dead:
             return
         key = (msg.src_id, int(msg.data))
-        if len(self._cancelled) >= _MAX_CANCELLED:
+        # Those of calls that were not seen yet. A stale one is harmless: handles are not reused.
+        if len(self._cancelled) > 99999:
             self._cancelled.clear()
         self._cancelled.add(key)
         if self._current == key:
@@ -103,6 +103,7 @@ class Dispatcher:
             self._interrupt()
 
     def _interrupt(self) -> None:
+        self._ours = True
         _signal.pthread_kill(self._thread_id, _signal.SIGINT)
 
     # -- Main thread ---------------------------------------------------------------------------
@@ -123,12 +124,16 @@ class Dispatcher:
                 return
 
     def _on_signal(self, signum: int, frame: object) -> None:
-        current, self._current = self._current, None
+        ours, self._ours = self._ours, False
+        current = self._current
         if current is None:
             return
         if self._stopping or current in self._cancelled:
+            self._current = None
             raise CallInterrupted(_INTERRUPTED)
-        raise KeyboardInterrupt
+        if not ours:
+            self._current = None
+            raise KeyboardInterrupt
 
     def _run_call(self, msg: Message) -> None:
         key = (msg.src_id, msg.reply_to)
@@ -194,5 +199,6 @@ class Dispatcher:
             pass  # Nobody is left to be told.
         except Error:
             # Larger than a message may be. This is not, or nothing could be called here at all.
-            small = CallError(cut(error.type_name, 500), cut(error.text, 500))
+            small = CallError(error.type_name, error.text)
+            small = CallError(cut(small.type_name, 500), cut(small.text, 500))
             self._reply(msg, serialization.dumps(small))

@@ -46,7 +46,7 @@ class Context:
 
     def _router(self) -> Router:
         if self.router is None:
-            raise Error("%r was received outside of a router and can't be used", self)
+            raise Error("%r was received outside of a router", self)
         return self.router
 
     def send(self, msg: Message) -> None:

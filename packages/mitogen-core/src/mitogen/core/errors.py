@@ -11,6 +11,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 #: Characters of a remote text or traceback that are kept. Far above any text that a person reads, and
 #: low enough that an error never meets the message size limit.
@@ -18,10 +19,7 @@ TEXT_LIMIT = 1 << 18
 
 
 #: What every use of a connection, or wait, of the parent process raises in a forked one.
-FORKED = (
-    "this process was forked from one that uses mitogen:"
-    " start contexts after forking, from a new Broker and Router"
-)
+FORKED = "this process was forked from one that uses mitogen: start contexts after forking"
 
 
 class Error(Exception):
@@ -132,21 +130,23 @@ class CallError(Error):
         """
         if type(exc) is CallError:
             return exc
-        lines = ""
-        if exc.__traceback__ is not None:
-            try:
-                # Costs milliseconds to import, and most children never meet an error.
-                import traceback
+        try:
+            cause = exc.__cause__
+            if cause is None and not exc.__suppress_context__:
+                cause = exc.__context__
+            return cls(
+                type_name(type(exc)),
+                cut(text_of(exc)),
+                text_of(exc, _traceback_of),
+                cls.from_exception(cause, depth - 1) if cause is not None and depth else None,
+            )
+        except BaseException:
+            # Its class, or what stands in its place, may do anything when it is looked at.
+            return cls("<unprintable exception>")
 
-                lines = cut("".join(traceback.format_tb(exc.__traceback__)))
-            except BaseException:
-                pass  # Memory or stack are short.
-        cause = exc.__cause__
-        if cause is None and not exc.__suppress_context__:
-            cause = exc.__context__
-        return cls(
-            type_name(type(exc)),
-            cut(text_of(exc)),
-            lines,
-            cls.from_exception(cause, depth - 1) if cause is not None and depth else None,
-        )
+
+def _traceback_of(exc: Any) -> str:
+    # Costs milliseconds to import, and most children never meet an error.
+    import traceback
+
+    return cut("".join(traceback.format_tb(exc.__traceback__)))

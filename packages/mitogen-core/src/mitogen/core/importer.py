@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import sys
 import zlib
+from _imp import acquire_lock, release_lock
 from _thread import allocate_lock, get_ident
 
 from mitogen.core import handles, logs
@@ -108,6 +109,7 @@ class Importer:
 
     def _fetch(self, fullname: str) -> None:
         """Return once it is known whether the parent has `fullname`."""
+        data = fullname.encode()  # What fails here must not be among those that wait.
         latch = Latch()
         with self._lock:
             if self._gone or fullname in self._finder.modules or fullname in self._missing:
@@ -117,8 +119,21 @@ class Importer:
         if len(waiting) == 1:
             here = self._router.context_id
             ask = (self._parent.context_id, here, here, handles.GET_MODULE, handles.LOAD_MODULE)
-            self._router.route(make(*ask, fullname.encode()))
-        latch.get()
+            self._router.route(make(*ask, data))
+        # The import system may hold its global lock here, which others need to import anything at all;
+        # the broker thread among them, which is to bring the answer.
+        held = 0
+        try:
+            while True:
+                release_lock()
+                held += 1
+        except RuntimeError:
+            pass  # Not held, or no more.
+        try:
+            latch.get()
+        finally:
+            for _ in range(held):
+                acquire_lock()
 
     def _on_load_module(self, msg: Message) -> None:
         if msg.is_dead:

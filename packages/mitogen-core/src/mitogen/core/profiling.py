@@ -5,10 +5,16 @@ Outside the bundle: it goes along to children that are started with `profiling`.
 
 from __future__ import annotations
 
-import cProfile
 import os
+import sys
 
 from mitogen.core.broker import Broker
+
+if sys.version_info < (3, 12):
+    from cProfile import Profile
+else:
+    # There may be only one cProfile at a time in a process; this one is for a thread.
+    from profile import Profile
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +26,11 @@ def profile(func: Callable[[], object], thread_name: str, folder: str = "/tmp") 
 
     The file is in the format of `cProfile` (read it with `pstats`), and is replaced if it exists.
     """
-    profiler = cProfile.Profile()
+    profiler = Profile()
+    if sys.version_info >= (3, 12):
+        # Where another thread is profiled, the return of the call that starts it is told as well.
+        dispatch = profiler.dispatcher
+        profiler.dispatcher = lambda f, e, a: a is sys.setprofile or dispatch(f, e, a)
     try:
         profiler.runcall(func)
     finally:

@@ -41,6 +41,8 @@ class Receiver:
     _last: Message | None = None
     #: Somebody got that message.
     _spent = False
+    #: What is in the queue by now, or in the next moment, is all that will ever come.
+    _over = False
 
     def __init__(
         self,
@@ -60,8 +62,10 @@ class Receiver:
 
     def _on_receive(self, msg: Message) -> None:
         msg.receiver = self
-        if msg.is_dead and self._is_over():
-            self._last = msg
+        if self._is_over():
+            self._over = True
+            if msg.is_dead:
+                self._last = msg
         try:
             self._latch.put(msg)
         except LatchError:
@@ -95,7 +99,10 @@ class Receiver:
         try:
             self._latch.close()
         except LatchError:
-            pass  # It belongs to the process that this one was forked from.
+            return  # It belongs to the process that this one was forked from.
+        notify = self.notify
+        if notify is not None:
+            notify(self)  # A select, which waits as well.
 
     def get(self, timeout: float | None = None, block: bool = True, throw_dead: bool = True) -> Message:
         """Return the next message, which also unpacks as ``msg, data``. Any thread but the broker's.
@@ -112,6 +119,8 @@ class Receiver:
                 broker = self.router.broker
                 if broker.dead_reason:
                     raise ChannelError("%s", broker.dead_reason)
+                if self._over and self._last is None:
+                    raise ChannelError("%r had its one message; no more will come", self)
                 if block and get_ident() == broker._thread_id:
                     raise Error("a handler must not wait for a message: it would wait for its own thread")
             msg: Message = self._latch.get(timeout, block)

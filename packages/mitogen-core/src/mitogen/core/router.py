@@ -102,7 +102,7 @@ class Router:
         """
         stream = self.stream_by_id(via_id)
         if stream is None:
-            raise Error("can't route context %d via %d: no link leads there", target_id, via_id)
+            raise Error("no link leads to context %d", via_id)
         self.table.add(target_id, stream)
 
     def register(self, context: Context, stream: Stream) -> None:
@@ -266,4 +266,8 @@ class Router:
             if not msg.is_dead:
                 msg.reply(CallError("mitogen.core.Error", text % (handle, self.context_id, msg)))
         elif persist or self._handlers.pop(handle, None) is entry:
-            logs.attempt(fn, fn, msg)
+            try:
+                fn(msg)
+            except Exception:
+                logs.log_exception("%s failed", fn)
+                self._refuse(msg, "its handler failed")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 from _thread import allocate_lock
 from collections import deque
+from itertools import islice
 
 from mitogen.core import logs
 from mitogen.core.framing import FrameDecoder, encode_header
@@ -23,7 +24,7 @@ from mitogen.core.signals import fire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Union
+    from typing import Any, Union
 
     from mitogen.core.broker import Broker
     from mitogen.core.message import Message
@@ -36,7 +37,7 @@ READ_SIZE = 131072
 #: Buffers given to one writev; the portable minimum of IOV_MAX is 16.
 _MAX_BUFFERS = 16
 
-_writev = getattr(os, "writev", None)
+_write: Any = getattr(os, "writev", lambda fd, buffers: os.write(fd, buffers[0]))
 
 
 class Side:
@@ -202,29 +203,30 @@ class Stream(BasicStream):
 
     def write(self, buffers: list[bytes]) -> bool:
         """Send raw `buffers` in the order of the calls, as `send` does. Any thread; never blocks."""
-        with self._lock:
-            if self.closed:
-                return False
-            if self._queue:
-                self._queue.extend(buffers)
-                return True
-            side = self.transmit_side
-            fd = side.fd  # type: ignore[union-attr]
-            try:
-                if len(buffers) == 1:
-                    sent = os.write(fd, buffers[0])
-                    if sent == len(buffers[0]):
-                        return True
-                else:
-                    sent = _write(fd, buffers)
-            except OSError:
-                # Full. Or broken: the broker finds out when it tries.
-                sent = 0
-            self._queue.extend(buffers)
-            self._drop(sent)
-            if not self._queue:
-                return True
-        self.router.broker.defer(self.router.broker._start_transmit, self)
+        sent: list[int] = []
+        is_rest = False
+        try:
+            with self._lock:
+                if self.closed:
+                    return False
+                if self._queue:
+                    self._queue.extend(buffers)
+                    return True
+                side: Any = self.transmit_side
+                try:
+                    # One step for the interpreter: the exception of a signal, such as a time-out's, must
+                    # not come between the write and its count. The rest of a frame would be lost.
+                    sent.extend(map(_write, (side.fd,), (buffers[:_MAX_BUFFERS],)))
+                except OSError:
+                    pass  # Full. Or broken: the broker finds out when it tries.
+                finally:
+                    is_rest = sum(sent) < sum(map(len, buffers))
+                    if is_rest:
+                        self._queue.extend(buffers)
+                        self._drop(sum(sent))
+        finally:
+            if is_rest:
+                self.router.broker.defer(self.router.broker._start_transmit, self)
         return True
 
     def on_transmit(self, broker: Broker) -> None:
@@ -233,7 +235,8 @@ class Stream(BasicStream):
                 return
             try:
                 if self._queue:
-                    self._drop(_write(self.transmit_side.fd, self._queue))  # type: ignore[union-attr]
+                    side: Any = self.transmit_side
+                    self._drop(_write(side.fd, list(islice(self._queue, _MAX_BUFFERS))))
             except BlockingIOError:
                 return
             except OSError:
@@ -258,9 +261,3 @@ class Stream(BasicStream):
                 return
             count -= size
             queue.popleft()
-
-
-def _write(fd: int, buffers: deque[Buffer] | list[bytes]) -> int:
-    if _writev:
-        return _writev(fd, [buffers[i] for i in range(min(len(buffers), _MAX_BUFFERS))])  # type: ignore[no-any-return]
-    return os.write(fd, buffers[0])

@@ -21,7 +21,7 @@ from __future__ import annotations
 import sys
 
 from mitogen.core.errors import Error
-from mitogen.master.program import NO_GUARD, importable
+from mitogen.master.program import NO_GUARD, absolute, importable
 from mitogen.master.search import children, loaded, locations, search
 
 TYPE_CHECKING = False
@@ -185,6 +185,8 @@ def _find_main() -> FoundModule | None:
     if source is None:
         raise NotServable("__main__", "%s: %s" % (path, NO_GUARD))
     package = getattr(module, "__package__", None) or ""
+    if package:
+        source = absolute(source, package)
     return FoundModule("__main__", found.path, source, package=package)
 
 

@@ -42,6 +42,21 @@ def importable(source: bytes) -> bytes | None:
     return source if is_decorated else None
 
 
+def absolute(source: bytes, package: str) -> bytes:
+    """Return a script of a package with absolute imports: in a context, `__main__` has no package."""
+    import ast
+    import re
+
+    lines = source.splitlines(True)
+    found = [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.ImportFrom) and n.level]
+    for node in sorted(found, key=lambda n: (n.lineno, n.col_offset), reverse=True):
+        above = package.rsplit(".", node.level - 1)[0] + ("." if node.module else " ")
+        line, start = lines[node.lineno - 1], node.col_offset
+        new = re.sub(rb"from\s*\.[.\s]*", b"from " + above.encode(), line[start:], count=1)
+        lines[node.lineno - 1] = line[:start] + new
+    return b"".join(lines)
+
+
 def _is_guard(test: ast.expr) -> bool:
     """Return True for a test that holds in the program itself only."""
     import ast

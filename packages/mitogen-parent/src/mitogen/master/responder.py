@@ -12,6 +12,7 @@ from __future__ import annotations
 import zlib
 
 from mitogen.core import handles, logs
+from mitogen.core.errors import Error
 from mitogen.core.message import Message
 from mitogen.master.finder import ModuleFinder, NotServable
 
@@ -51,7 +52,12 @@ class ModuleResponder:
             if len(self._answers) >= MAX_ANSWERS:
                 self._answers.clear()
             answer = self._answers[name] = self._find(name)
-        msg.reply(Message.pickled(answer, reply_to=0))
+        try:
+            msg.reply(Message.pickled(answer, reply_to=0))
+        except Error as e:
+            # Larger than a message may be. Without any answer the import would wait for ever.
+            answer = self._answers[name] = name, None, "module %s can't be sent: %s" % (name, e), None, ()
+            msg.reply(Message.pickled(answer, reply_to=0))
 
     def _find(self, name: str) -> Answer:
         try:

@@ -68,7 +68,10 @@ def _search_path(fullname: str, path: Iterable[str]) -> ModuleSpec | None:
 
     portions: list[str] = []
     for entry in path:
-        finder = pkgutil.get_importer(entry or os.getcwd()) if isinstance(entry, str) else None
+        try:
+            finder = pkgutil.get_importer(entry or os.getcwd()) if isinstance(entry, str) else None
+        except FileNotFoundError:
+            continue  # The current folder was deleted.
         if finder is None or not hasattr(finder, "find_spec"):
             continue
         spec = finder.find_spec(fullname)

@@ -178,27 +178,30 @@ class Connection:
         :raises StreamError: the program can't be started.
         """
         argv, executable = self.command()
-        ours, theirs = socketpair()
-        error_read, error_write = os.pipe()
+        opened: list[int] = []
         try:
-            fds = (theirs.fileno(), theirs.fileno(), error_write)
-            pid, popen = spawn(argv, executable, fds)
-        except OSError as e:
-            os.close(error_read)
-            ours.close()
+            for sock in socketpair():
+                opened.append(sock.detach())
+            opened += os.pipe()
+            fd, theirs, error_read, error_write = opened
+            pid, popen = spawn(argv, executable, (theirs, theirs, error_write))
+        except BaseException as e:
+            for fd in opened:
+                os.close(fd)
+            # ValueError: a NUL byte, or a character that the system's encoding lacks.
+            if not isinstance(e, (OSError, ValueError)):
+                raise
             raise StreamError(
                 "%s: can't start %s: %s; check that it exists and may be executed, or pass another path",
                 self._title(),
                 executable,
-                e.strerror or e,
+                getattr(e, "strerror", None) or e,
             ) from e
-        finally:
-            theirs.close()
-            os.close(error_write)
+        os.close(theirs)
+        os.close(error_write)
         if not self.options.name and self.transport == "local":
             self.name = "local.%d" % pid
         self.context = self.router.make_context(self.context_id, self.name)
-        fd = ours.detach()
         self.stream = ChildStream(self, fd, fd)
         self.process = Process(self.broker, pid, popen)
         self.errors = ErrorOutput(error_read, self.name)
