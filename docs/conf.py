@@ -29,7 +29,15 @@ nitpick_ignore_regex = [
     # Type variables, which are private to their modules.
     (r"py:.*", r"(.*\.)?([A-Z]|P\.args|P\.kwargs)"),
     # Aliases of types, which have no page of their own, and parts of the library that nobody else uses.
-    (r"py:class", r"Source|Handler|Policy|mitogen\.core\.boot\.Finder|mitogen\.parent\.bootstrap\.Hello"),
+    (
+        r"py:class",
+        r"mitogen\.core\.(forwarding\.Forwarding|routing\.Routing)Table|mitogen\.parent\.routes\.Grant",
+    ),
+    (r"py:class", r"mitogen\.unix\.wire\.(AnyPath|Answer)"),
+    (
+        r"py:class",
+        r"Source|Handler|Policy|Function|mitogen\.core\.boot\.Finder|mitogen\.parent\.bootstrap\.Hello",
+    ),
 ]
 
 autodoc_member_order = "bysource"

@@ -49,10 +49,11 @@ TIMES = (
     ("mitogen.core.broker.Broker.shutdown_timeout", "grace for links of a child's broker to close"),
     ("mitogen.master.broker.Broker.shutdown_timeout", "the same in a master"),
     ("mitogen.master.broker.FORGOTTEN_TIMEOUT", "the same where the program forgot to shut down"),
-    ("mitogen.core.child._INTERRUPT_GRACE", "an interrupted call cleans up; then SIGTERM"),
+    ("mitogen.core.child.ExternalContext.interrupt_grace", "an interrupted call cleans up; then SIGTERM"),
     ("mitogen.core.child._TERM_GRACE", "after its SIGTERM to itself; then the child leaves at once"),
     ("mitogen.parent.connection._TERM_AFTER", "a process outlives its connection; then SIGTERM"),
     ("mitogen.parent.connection._KILL_AFTER", "after SIGTERM; then SIGKILL"),
+    ("mitogen.unix.listener.HELLO_TIMEOUT", "a client of a UNIX socket says hello"),
     ("mitogen.core.detach._TIMEOUT", "a detaching context waits for its parent to let go"),
 )
 
@@ -63,6 +64,8 @@ GLANCE = (
     "mitogen.parent.Context",
     "mitogen.parent.CallChain",
     "mitogen.select.Select",
+    "mitogen.unix.Listener",
+    "mitogen.unix.connect",
     "mitogen.core.Receiver",
     "mitogen.core.Sender",
     "mitogen.core.Channel",

@@ -111,6 +111,9 @@ SIGNATURES: dict[str, str] = {
     "mitogen.master.Router.local": (
         "(self, remote_name=None, python_path=None, debug=False, connect_timeout=None, profiling=False)"
     ),
+    "mitogen.master.Router.fork": (
+        "(self, on_fork=None, on_start=None, debug=False, profiling=False, via=None)"
+    ),
     # -- mitogen.select
     "mitogen.select.Select": "(receivers=(), oneshot=True)",
     "mitogen.select.Select.all": "(it)",
@@ -166,4 +169,5 @@ BASES: dict[str, list[str]] = {
     "mitogen.master.Broker": ["mitogen.core.Broker"],
     "mitogen.parent.Context": ["mitogen.core.Context"],
     "mitogen.core.Stream": ["mitogen.core.BasicStream"],
+    "mitogen.fork.Stream": ["mitogen.core.Stream"],
 }

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import signal
 import sys
 import time
@@ -20,7 +21,8 @@ import uuid
 MARK = "MITOGEN_TEST_RUN"
 
 #: Seconds for what is ending already to be gone: the kernel's part of the end of a thread or process.
-GRACE = 1.0
+#: Less than the 2 seconds after which a child that does not end by itself gets its SIGTERM.
+GRACE = 1.8
 
 
 def mark_this_run() -> None:
@@ -109,8 +111,20 @@ def descriptors() -> dict[str, str]:
 
 
 def files() -> dict[str, str]:
-    """Return the files in /tmp that have the library's prefix."""
-    return dict.fromkeys(glob.glob("/tmp/mitogen.*"), "")
+    """Return the files in /tmp that have the library's prefix.
+
+    Not those named after a process that runs and is none of ours: another program on this machine may use
+    the library, such as another run of these tests.
+    """
+    paths = glob.glob("/tmp/mitogen.*")
+    ours = {os.getpid(), *processes()} if paths else set()
+    found = {}
+    for path in paths:
+        numbers = re.findall(r"\.(\d+)\.", path)
+        pid = int(numbers[0]) if numbers else 0
+        if pid in ours or not os.path.exists("/proc/%d" % pid):
+            found[path] = ""
+    return found
 
 
 class Resources:

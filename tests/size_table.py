@@ -4,14 +4,11 @@ Owns the budgets. What is measured is made by the code that ships it (`mitogen.b
 of the master, `mitogen.parent.bootstrap`), never by a copy of its logic. Ends with status 1 if a budget
 is exceeded; `tests/core/test_sizes.py` asserts the same rows.
 
-Modules outside the bundle travel one by one, each compressed by itself, so the size of a layer is the sum
-of its modules.
+The parent half travels as one piece; other modules one by one, each compressed by itself.
 """
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from mitogen import bundle
 from mitogen.master.finder import ModuleFinder
+from mitogen.master.responder import parent_half
 from mitogen.parent import bootstrap
 
 if TYPE_CHECKING:
@@ -70,13 +68,18 @@ def _core() -> Iterator[Row]:
 
 
 def _parent() -> Iterator[Row]:
-    """What a context imports that is asked to start others, beyond the bundle."""
-    sizes = {name: _shipped_size(name) for name in _imported_by("mitogen.parent")}
-    layer = [name for name in sizes if name.startswith("mitogen.parent")]
-    yield Row("parent: sum of the modules of mitogen.parent", sum(sizes[name] for name in layer), PARENT)
-    for name in layer + [name for name in sizes if name not in layer]:
-        note = "" if name in layer else " (imported along, not in the sum)"
-        yield Row("      %s%s" % (name, note), sizes[name])
+    """What a context is sent, as one module, that is asked to start others."""
+    layer = [name for name in bundle.PARENT_NAMES if name.startswith("mitogen.parent")]
+    yield Row("parent: the modules of mitogen.parent, zlib 9", _shipped_as_one(layer), PARENT)
+    yield Row("      with all that goes along", _shipped_as_one(bundle.PARENT_NAMES))
+    for path in sorted((PACKAGES / "mitogen-parent/src/mitogen/parent").glob("*.py")):
+        name = _module_name(path.relative_to(PACKAGES / "mitogen-parent/src"))
+        if name not in layer:
+            yield Row("      %s (for calls to other contexts, and masters)" % name, _shipped_size(name))
+
+
+def _shipped_as_one(names: Iterable[str]) -> int:
+    return len(zlib.compress(parent_half(ModuleFinder(), names), 9))
 
 
 def _first_stage() -> Iterator[Row]:
@@ -107,16 +110,6 @@ def _shipped_size(name: str) -> int:
     found = ModuleFinder().find(name)
     assert found is not None, name
     return len(zlib.compress(found.source))
-
-
-def _imported_by(name: str) -> list[str]:
-    """Return the modules of this library that importing `name` loads, without those of the bundle."""
-    # In an interpreter of its own: this one has loaded more than that.
-    code = "import sys, %s; print(*sorted(m for m in sys.modules if m.startswith('mitogen')))" % name
-    environ = dict(os.environ, PYTHONPATH=os.pathsep.join(sys.path))
-    run = subprocess.run([sys.executable, "-c", code], env=environ, check=True, stdout=subprocess.PIPE)
-    in_bundle = set(bundle.names())
-    return [module for module in run.stdout.decode().split() if module not in in_bundle]
 
 
 def main(rows: Iterable[Row]) -> int:

@@ -50,7 +50,7 @@ def test_example_prints_what_the_guide_says(program: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        timeout=20,
+        timeout=50,
         check=False,
     )
     assert run.returncode == 0, run.stderr

@@ -89,3 +89,27 @@ def test_a_file_of_the_library_is_seen() -> None:
         pass
     assert leaks.wait_for_none(before, 0) == ["%s " % path]
     os.unlink(path)
+
+
+def test_a_file_of_another_program_is_none_of_ours() -> None:
+    before = leaks.Resources()
+    environ = {name: value for name, value in os.environ.items() if name != leaks.MARK}
+    script = (
+        "import os, sys\n"
+        "if os.fork(): os._exit(0)\n"  # Its parent is gone, and it belongs to init.
+        "path = '/tmp/mitogen.%d.test' % os.getpid(); open(path, 'w').close()\n"
+        "print(path, flush=True); sys.stdin.read(); os.unlink(path); print('gone', flush=True)"
+    )
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(
+        command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        path = process.stdout.readline().strip()
+        process.wait()
+        assert os.path.exists(path)
+        assert path not in leaks.files()
+        process.stdin.close()
+        assert process.stdout.readline() == "gone\n"
+    assert leaks.wait_for_none(before) == []

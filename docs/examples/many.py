@@ -12,7 +12,7 @@ def work(number: int) -> int:
     """Take a time that depends on the number."""
     if number < 0:
         raise ValueError("negative")
-    time.sleep(number / 10)
+    time.sleep(number / 4)
     return number * number
 
 
@@ -48,6 +48,6 @@ if __name__ == "__main__":
             select.add(receiver)
             for value in ("a", "b"):
                 receiver.to_sender().send(value)
-            print(select.get().unpickle(), select.get(timeout=1).unpickle())
+            print(select.get().unpickle(), select.get(timeout=10).unpickle())
             select.remove(receiver)
         receiver.close()

@@ -22,7 +22,7 @@ if __name__ == "__main__":
         context = router.local(name="worker")
         print(context.call(work, 0))
 
-        hasty = mitogen.parent.CallChain(context, timeout=0.2)
+        hasty = mitogen.parent.CallChain(context, timeout=0.5)
         try:
             hasty.call(work, 60)
         except mitogen.core.TimeoutError as e:

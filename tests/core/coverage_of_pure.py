@@ -18,7 +18,7 @@ from pathlib import Path
 import coverage
 import pytest
 
-MODULES = ("errors", "framing", "handles", "message", "routing", "serialization", "timers")
+MODULES = ("errors", "forwarding", "framing", "handles", "message", "routing", "serialization", "timers")
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "packages/mitogen-core/src/mitogen/core"

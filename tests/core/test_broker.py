@@ -130,19 +130,23 @@ def test_defer_sync_gives_up_after_its_time(broker: Broker) -> None:
 
 def test_timers_run_on_the_broker_thread_in_order_of_time_and_never_early(broker: Broker) -> None:
     latch = Latch()
+    due: dict[float, float] = {}
     start = time.monotonic()
 
     def schedule() -> None:
         for seconds in (0.03, 0.01, 0.02, 0.0):
-            broker.call_later(
+            timer = broker.call_later(
                 seconds,
                 lambda seconds=seconds: latch.put((seconds, on_broker(broker), time.monotonic())),  # type: ignore[misc]
             )
+            due[seconds] = timer.when
 
     broker.defer(schedule)
     ran = [latch.get(PATIENCE) for _ in range(4)]
-    assert [seconds for seconds, _, _ in ran] == [0.0, 0.01, 0.02, 0.03]
-    assert all(thread and when - start >= seconds for seconds, thread, when in ran)
+    # Not 0, 0.01, 0.02, 0.03 where the thread lost the processor between two of the calls.
+    assert [seconds for seconds, _, _ in ran] == sorted(due, key=due.__getitem__)
+    assert all(when >= start + seconds for seconds, when in due.items())
+    assert all(thread and when >= due[seconds] for seconds, thread, when in ran)
 
 
 def test_a_cancelled_timer_does_not_run_even_if_it_is_due_already(broker: Broker) -> None:
@@ -353,20 +357,25 @@ class Stubborn(LineStream):
 
 
 def test_a_stream_that_does_not_end_gets_its_time_and_no_more() -> None:
+    class Spoken(Stubborn):
+        def on_shutdown(self, broker: Broker) -> None:
+            Stubborn.on_shutdown(self, broker)
+            # Here, since another thread may come too late for so short a time.
+            os.write(write_fd, b"still served")
+
     broker = Broker()
     broker.shutdown_timeout = 0.05
     read_fd, write_fd = os.pipe()
-    stream = Stubborn(read_fd)
+    stream = Spoken(read_fd)
     gone = Latch()
     listen(stream, "disconnect", gone.put)
     broker.start_receive(stream)
-    broker.shutdown()
     start = time.monotonic()
+    broker.shutdown()
     assert stream.got.get(PATIENCE) == "told"
-    os.write(write_fd, b"still served")
     assert stream.got.get(PATIENCE) == b"still served"
     broker.join()
-    assert 0.04 < time.monotonic() - start < 2.0
+    assert 0.05 <= time.monotonic() - start < PATIENCE
     gone.get(0)
     os.close(write_fd)
 
@@ -527,14 +536,14 @@ def test_joining_from_the_broker_thread_does_not_hang(broker: Broker) -> None:
 
     def join() -> None:
         try:
-            broker.join(1.0)
+            broker.join(PATIENCE)
         finally:
             done.put()
 
     start = time.monotonic()
     broker.defer(join)
-    done.get(PATIENCE)
-    assert time.monotonic() - start < 1.0
+    done.get(2 * PATIENCE)
+    assert time.monotonic() - start < PATIENCE
 
 
 def test_a_forked_copy_is_refused_and_the_original_does_not_notice(broker: Broker) -> None:

@@ -8,7 +8,8 @@ import pickle
 import pytest
 
 from mitogen.core import errors
-from mitogen.core.errors import CallError, Error, cut, text_of, type_name
+from mitogen.core.describe import describe, type_name
+from mitogen.core.errors import CallError, Error, cut, text_of
 
 
 class Lazy(str):
@@ -116,9 +117,8 @@ def test_text_is_never_of_a_subclass() -> None:
 
 
 def test_what_cannot_be_shown_is_named() -> None:
-    text = "<unprintable Unfriendly: %s() raised ZeroDivisionError>"
-    assert text_of(Unfriendly()) == text % "str"
-    assert text_of(Unfriendly(), repr) == text % "repr"
+    assert text_of(Unfriendly()) == "<unprintable Unfriendly>"
+    assert text_of(Unfriendly(), repr) == "<unprintable Unfriendly>"
 
 
 def test_even_an_exit_does_not_escape_from_looking_at_an_object() -> None:
@@ -126,7 +126,7 @@ def test_even_an_exit_does_not_escape_from_looking_at_an_object() -> None:
         def __str__(self) -> str:
             raise SystemExit(3)
 
-    assert "SystemExit" in text_of(Exits())
+    assert "Exits" in text_of(Exits())
 
 
 def test_builtin_types_go_by_their_bare_name_and_others_with_their_module() -> None:
@@ -171,33 +171,33 @@ def test_a_call_error_survives_copying_and_pickling() -> None:
 
 
 def test_an_exception_becomes_a_call_error_with_its_traceback() -> None:
-    error = CallError.from_exception(fail(ValueError("x")))
+    error = describe(fail(ValueError("x")))
     assert (error.type_name, error.text) == ("ValueError", "x")
     assert "raise error from cause" in error.traceback
     assert error.cause is None
 
 
 def test_an_exception_that_was_never_raised_has_no_traceback() -> None:
-    assert CallError.from_exception(ValueError("x")).traceback == ""
+    assert describe(ValueError("x")).traceback == ""
 
 
 def test_a_call_error_is_described_by_itself() -> None:
     error = CallError("a.B")
-    assert CallError.from_exception(error) is error
+    assert describe(error) is error
 
 
 def test_a_subclass_of_call_error_is_an_exception_like_any_other() -> None:
     class Mine(CallError):
         pass
 
-    error = CallError.from_exception(Mine("a.B", "text"))
+    error = describe(Mine("a.B", "text"))
     assert type(error) is CallError
     assert error.type_name.endswith("Mine")
     assert error.text == "a.B: text"
 
 
 def test_the_cause_comes_along() -> None:
-    error = CallError.from_exception(fail(ValueError("x"), KeyError("y")))
+    error = describe(fail(ValueError("x"), KeyError("y")))
     assert error.cause is not None
     assert error.cause.type_name == "KeyError"
 
@@ -209,7 +209,7 @@ def test_the_context_comes_along_where_there_is_no_cause() -> None:
         except KeyError:
             raise ValueError("x")  # noqa: B904  That is the case.
 
-    error = CallError.from_exception(caught(fails))
+    error = describe(caught(fails))
     assert error.cause is not None
     assert error.cause.text == "'y'"
 
@@ -221,7 +221,7 @@ def test_a_suppressed_context_stays_behind() -> None:
         except KeyError:
             raise ValueError("x") from None
 
-    assert CallError.from_exception(caught(fails)).cause is None
+    assert describe(caught(fails)).cause is None
 
 
 def test_causes_are_followed_eight_deep_and_no_further() -> None:
@@ -229,7 +229,7 @@ def test_causes_are_followed_eight_deep_and_no_further() -> None:
     for _ in range(20):
         exc = fail(ValueError("x"), exc)
     depth = 0
-    error: CallError | None = CallError.from_exception(exc)
+    error: CallError | None = describe(exc)
     while error is not None:
         depth, error = depth + 1, error.cause
     assert depth == 9
@@ -238,14 +238,14 @@ def test_causes_are_followed_eight_deep_and_no_further() -> None:
 def test_causes_that_form_a_circle_have_an_end() -> None:
     a, b = ValueError("a"), ValueError("b")
     a.__cause__, b.__cause__ = b, a
-    assert CallError.from_exception(a).text == "a"
+    assert describe(a).text == "a"
 
 
 def test_an_exception_that_does_not_let_itself_be_looked_at_is_described_all_the_same() -> None:
-    error = CallError.from_exception(fail(ValueError("x"), fail(Unfriendly())))
+    error = describe(fail(ValueError("x"), fail(Unfriendly())))
     assert error.cause is not None
     assert error.cause.type_name == __name__ + ".Unfriendly"
-    assert "ZeroDivisionError" in error.cause.text
+    assert error.cause.text == "<unprintable Unfriendly>"
 
 
 def test_a_traceback_that_cannot_be_formatted_costs_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -255,7 +255,7 @@ def test_a_traceback_that_cannot_be_formatted_costs_nothing_else(monkeypatch: py
         raise RecursionError
 
     monkeypatch.setattr(traceback, "format_tb", fails)
-    assert CallError.from_exception(fail(ValueError("x"))).text == "x"
+    assert describe(fail(ValueError("x"))).text == "x"
 
 
 class OddCause(Exception):
@@ -285,12 +285,12 @@ class OddClass(Exception, metaclass=OddMeta):
 
 @pytest.mark.parametrize("cls", [OddCause, FailingCause, FailingEverything, OddClass])
 def test_whatever_an_exception_does_when_looked_at_there_is_an_error(cls: type[Exception]) -> None:
-    error = CallError.from_exception(cls("x"))
+    error = describe(cls("x"))
     assert type(error) is CallError
     assert error.type_name
 
 
 def test_a_huge_text_and_a_huge_traceback_are_cut_visibly() -> None:
-    error = CallError.from_exception(fail(ValueError("x" * (errors.TEXT_LIMIT + 7))))
+    error = describe(fail(ValueError("x" * (errors.TEXT_LIMIT + 7))))
     assert "[... 7 characters cut ...]" in error.text
     assert len(error.text) < errors.TEXT_LIMIT + 100

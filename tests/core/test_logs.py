@@ -165,9 +165,10 @@ def test_a_record_that_cannot_be_formatted_hurts_nobody(
     forwarding: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     errors = []
-    monkeypatch.setattr(loghandler.ForwardHandler, "handleError", lambda self, record: errors.append(1))
+    handler = loghandler.make_handler(logging, logs.sink)
+    monkeypatch.setattr(handler, "handleError", lambda record: errors.append(1))
     logger = logging.Logger("alone")
-    logger.addHandler(loghandler.ForwardHandler(logs.sink))
+    logger.addHandler(handler)
     logger.error("%d", "not a number")
     logger.error("next")
     assert forwarding.get().data.endswith(b"next")

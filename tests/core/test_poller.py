@@ -233,10 +233,13 @@ def test_a_wait_lasts_as_long_as_told_and_no_shorter(poller: Poller, pair: Pair)
 
 def test_a_wait_of_no_time_is_none(poller: Poller, pair: Pair) -> None:
     poller.start_receive(pair[0].fileno(), reader)
-    start = time.monotonic()
+    took = []
     for _ in range(100):
+        start = time.monotonic()
         poller.poll(0.0)
-    assert time.monotonic() - start < 0.1
+        took.append(time.monotonic() - start)
+    # The shortest that a poller can wait is a millisecond. Other processes may hold up some of these.
+    assert min(took) < 0.001
 
 
 @pytest.mark.parametrize("timeout", [3e6, 1e10, float("inf")])

@@ -246,7 +246,7 @@ def test_the_loss_of_the_respondent_ends_the_wait(tree: Tree) -> None:
 @pytest.mark.parametrize("end", ["respondent", "router"])
 def test_the_loss_ends_the_wait_of_every_thread(tree: Tree, end: str) -> None:
     receiver = Receiver(tree[0].router, respondent=tree[0].context(1))
-    results = [in_thread(lambda: receiver.get(1.0)) for _ in range(3)]
+    results = [in_thread(lambda: receiver.get(PATIENCE)) for _ in range(3)]
     asleep(receiver._latch, 3)
     tree[0 if end == "router" else 1].end()
     for result in results:
@@ -259,7 +259,7 @@ def test_a_wait_that_begins_after_the_loss_was_seen_ends_too(tree: Tree) -> None
     tree[1].end()
     for _ in range(2):
         with pytest.raises(ChannelError):
-            receiver.get(1.0)
+            receiver.get(PATIENCE)
 
 
 def test_a_receiver_of_one_message_says_that_no_more_will_come(tree: Tree) -> None:
@@ -267,7 +267,7 @@ def test_a_receiver_of_one_message_says_that_no_more_will_come(tree: Tree) -> No
     tree[1].send(0, receiver.handle, serialization.dumps(1))  # type: ignore[arg-type]
     assert receiver.get_data(PATIENCE) == 1
     with pytest.raises(ChannelError, match="no more"):
-        receiver.get(2.0)
+        receiver.get(PATIENCE)
 
 
 def test_messages_from_before_the_loss_come_first(tree: Tree) -> None:
@@ -330,7 +330,7 @@ def test_a_sender_elsewhere_closes_in_the_name_of_its_own_context(tree: Tree) ->
     receiver = Receiver(tree[0].router)
     Sender(tree[2].context(0), receiver.handle).close()
     with pytest.raises(ChannelError, match="context 2 closed"):
-        receiver.get(1.0)
+        receiver.get(PATIENCE)
 
 
 def test_senders_are_equal_if_they_lead_to_the_same(node: Node) -> None:
@@ -444,11 +444,11 @@ def test_a_message_that_could_not_be_sent_leaves_no_handle_behind(tree: Tree) ->
 
 
 def test_a_context_can_be_sent_and_used_elsewhere(tree: Tree) -> None:
-    handle = serve(tree[1])
+    handle = serve(tree[0])
     at_two = Receiver(tree[2].router)
-    tree[0].send(2, at_two.handle, serialization.dumps(Context(tree[0].router, 1, "one")))  # type: ignore[arg-type]
+    tree[0].send(2, at_two.handle, serialization.dumps(Context(tree[0].router, 0, "zero")))  # type: ignore[arg-type]
     context = at_two.get_data(PATIENCE)
-    assert (context.context_id, context.name) == (1, "one")
+    assert (context.context_id, context.name) == (0, "zero")
     assert context.router is tree[2].router
     msg = Message.pickled("x", handle=handle, src_id=2, auth_id=2)
     assert context.send_await(msg, PATIENCE) == "x"

@@ -136,7 +136,7 @@ def test_a_shutdown_has_an_end_though_somebody_goes_on_writing(broker: Broker, l
         try:
             assert printed.logger.receive_side is not None
             assert wait_readable(printed.logger.receive_side.fd, PATIENCE)
-            broker.defer_sync(lambda: printed.logger.on_shutdown(broker), 5.0)
+            broker.defer_sync(lambda: printed.logger.on_shutdown(broker), PATIENCE)
         finally:
             process.kill()
             printed.start().end()

@@ -263,7 +263,7 @@ def test_a_peer_that_reads_no_more_is_given_up(node: Node) -> None:
     os.close(down_read)
     try:
         node.send(CHILD, 1, b"x", reply_to=1000)
-        gone.get(1.0)
+        gone.get(PATIENCE)
     finally:
         os.close(up_write)
 

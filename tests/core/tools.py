@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import mitogen.core
 from mitogen.core import logs
 from mitogen.core.broker import Broker
+from mitogen.core.forwarding import ForwardingTable
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message
 from mitogen.core.router import Router
@@ -53,13 +54,20 @@ class Inbox:
         return self._latch.empty()
 
 
+class ForwardingRouter(Router):
+    """A router that knows routes to others, but starts none."""
+
+    table_class = ForwardingTable
+    table: ForwardingTable
+
+
 class Node:
     """A context: its id, a router and a broker. Ends with `end`."""
 
     def __init__(self, context_id: int, parent_ids: tuple[int, ...] = (), **options: Any) -> None:
         self.id = context_id
         self.broker = Broker()
-        self.router = Router(self.broker, context_id, parent_ids, **options)
+        self.router = ForwardingRouter(self.broker, context_id, parent_ids, **options)
 
     def context(self, other: Node | int) -> mitogen.core.Context:
         """Return this context's reference to another one."""

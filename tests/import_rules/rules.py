@@ -65,7 +65,14 @@ FORBIDDEN_WITHIN = [("mitogen.parent", "mitogen.master")]
 
 #: The one place that composes the layers from below: ``mitogen.main`` gives a script its router,
 #: and imports these when it is called, which is in a master only.
-COMPOSITION = {("mitogen", "mitogen.utils")}
+COMPOSITION = {
+    ("mitogen", "mitogen.utils"),
+    # A child becomes a parent.
+    ("mitogen.core.upgrade", "mitogen.fork"),
+    ("mitogen.core.upgrade", "mitogen.parent.context"),
+    ("mitogen.core.upgrade", "mitogen.parent.forward"),
+    ("mitogen.core.upgrade", "mitogen.parent.starter"),
+}
 
 #: The imports of mitogen that may stand in a function, each with its reason. None of them is there
 #: to dodge a circle; a test follows the imports of the second module to see that they never reach
@@ -73,17 +80,27 @@ COMPOSITION = {("mitogen", "mitogen.utils")}
 LATE = {
     ("mitogen.core.boot", "mitogen.core.child"): "boot first installs the finder that has it",
     ("mitogen.core", "mitogen.core.names"): "outside the bundle: only user code goes by the names",
-    ("mitogen.core.child", "mitogen.core.debuglog"): "outside the bundle: few children need it",
+    ("mitogen.core.calls", "mitogen.core.describe"): "outside the bundle: few calls fail",
     ("mitogen.core.child", "mitogen.core.detach"): "outside the bundle: few children need it",
     ("mitogen.core.child", "mitogen.core.profiling"): "outside the bundle: few children need it",
     ("mitogen.core.context", "mitogen.core.receiver"): "outside the bundle: few children need it",
     ("mitogen.core.broker", "mitogen.core.defer"): "outside the bundle: the core itself never waits",
+    ("mitogen.core.upgrade", "mitogen.core.pressure"): "needed where a link is full",
+    ("mitogen.core.router", "mitogen.core.upgrade"): "outside the bundle: few children have children",
+    ("mitogen.core.upgrade", "mitogen.fork"): "comes over the wire, for those who fork",
+    ("mitogen.core.upgrade", "mitogen.core.stats"): "needed by those only who ask for figures",
+    ("mitogen.core.upgrade", "mitogen.parent.context"): "comes over the wire, for those who call others",
+    ("mitogen.core.upgrade", "mitogen.parent.forward"): "comes over the wire, for those with children",
+    ("mitogen.core.upgrade", "mitogen.parent.starter"): "comes over the wire, for those with children",
     ("mitogen.core.logs", "mitogen.core.locallog"): "outside the bundle: for masters",
     ("mitogen.core.logs", "mitogen.core.loghandler"): "imports logging, which few children need",
     ("mitogen.core.serialization", "mitogen.core.explain"): "outside the bundle: for errors only",
     ("mitogen.core.serialization", "mitogen.core.stdtypes"): "outside the bundle: few values need it",
+    ("mitogen.parent.connection", "mitogen.core.keepalive"): "needed for links that are watched",
     ("mitogen.parent.router", "mitogen.core.debuglog"): "imports logging, which not all programs need",
     ("mitogen.master.broker", "mitogen.core.profiling"): "imports the standard profilers",
+    ("mitogen.parent.router", "mitogen.fork"): "few programs fork",
+    ("mitogen.fork", "mitogen.parent.callchain"): "with `via` only: who forks need not call others",
     ("mitogen.bundle", "mitogen.minify"): "needed for children of another Python version only",
     ("mitogen.master.finder", "mitogen.minify"): "needed once a child asks for one of our modules",
     ("mitogen.utils", "mitogen.master"): "utils are shipped to children, where master does not belong",
@@ -92,8 +109,10 @@ LATE = {
 #: Modules of the core with no descriptor, thread or clock. They may import one another only, and
 #: the package itself for the identity that it holds.
 PURE = {
+    "mitogen.core.describe",
     "mitogen.core.errors",
     "mitogen.core.explain",
+    "mitogen.core.forwarding",
     "mitogen.core.handles",
     "mitogen.core.message",
     "mitogen.core.oldpython",

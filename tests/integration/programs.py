@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -93,12 +94,17 @@ def wait_gone(pid: int, limit: float) -> float:
     return time.monotonic() - started
 
 
-def wait_file(path: Path, limit: float = 5.0) -> str:
-    """Wait until a file exists, and return its text."""
+def wait_until(condition: Callable[[], object], limit: float = 20.0) -> None:
+    """Look until something holds."""
     deadline = time.monotonic() + limit
-    while not path.exists():
-        assert time.monotonic() < deadline, "%s was not written" % path
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.005)
+
+
+def wait_file(path: Path) -> str:
+    """Wait until a file exists, and return its text."""
+    wait_until(path.exists)
     return path.read_text()
 
 

@@ -292,15 +292,35 @@ def send_for_ever(sender, size):
         sender.send(b"x" * size)
 
 
-def sleep(seconds):
-    """Sleep, and remember what ended it."""
-    _until_interrupted(time.sleep, seconds)
+def touch(path):
+    """Make a file, for the test to see that this was reached."""
+    with open(path, "w"):
+        pass
+
+
+def _touch_and_sleep(path, seconds):
+    touch(path)
+    time.sleep(seconds)
+
+
+def sleep(seconds, path=None):
+    """Sleep, and remember what ended it; if asked to, say when that would be seen."""
+    if path:
+        _until_interrupted(_touch_and_sleep, path, seconds)
+    else:
+        _until_interrupted(time.sleep, seconds)
+
+
+def wait_for(path):
+    """Return when the test has made a file: a time that no busy machine changes."""
+    deadline = time.time() + 30
+    while not os.path.exists(path) and time.time() < deadline:
+        time.sleep(0.005)
 
 
 def sleep_and_touch(path, seconds):
     """Say that it began, and sleep."""
-    with open(path, "w"):
-        pass
+    touch(path)
     time.sleep(seconds)
 
 
@@ -347,8 +367,7 @@ def run_program():
 def busy(path=None):
     """Compute for ever."""
     if path:
-        with open(path, "w"):
-            pass
+        touch(path)
 
     def loop():
         while True:
@@ -365,8 +384,7 @@ def wait_latch():
 def stubborn(path=None, seconds=60.0):
     """Ignore every interruption."""
     if path:
-        with open(path, "w"):
-            pass
+        touch(path)
     end = time.time() + seconds
     while time.time() < end:
         try:
@@ -521,10 +539,10 @@ def identity_of_context():
 
 
 @mitogen.core.takes_econtext
-def detach_and_write(path, econtext):
-    """Leave the parent, and write a file later."""
+def detach_and_write(path, go, econtext):
+    """Leave the parent, and write a file when the test has made another."""
     econtext.detach()
-    time.sleep(0.4)
+    wait_for(go)
     with open(path + ".tmp", "w") as f:
         f.write("%d" % os.getpid())
     os.rename(path + ".tmp", path)
@@ -638,8 +656,7 @@ def set_shutdown_timeout(seconds, econtext):
 
 def touch_and_read(path):
     """Say that it began, and read what never comes."""
-    with open(path, "w"):
-        pass
+    touch(path)
     r, _ = os.pipe()
     os.read(r, 1)
 
@@ -679,3 +696,64 @@ def break_broker(econtext):
     econtext.broker.poller.poll = fail
     econtext.broker.defer(int)
     time.sleep(10)
+
+
+#: Set by tests, to see whether a fork has it.
+inherited = "as imported"
+
+
+def set_inherited(value: str) -> None:
+    """Change the state of this process."""
+    global inherited
+
+    inherited = value
+
+
+def get_inherited():
+    """Return the state of this process."""
+    return inherited
+
+
+def note_fork():
+    """What `on_fork` may be: change the state of the fork."""
+    set_inherited("on_fork")
+
+
+def note_start(econtext):
+    """What `on_start` may be: change the state of the fork, which `on_fork` may have done before."""
+    set_inherited("%s, on_start in %d" % (inherited, econtext.router.context_id))
+
+
+def whereabouts():
+    """Return the ids of this process, of its parent, and what identifies the context."""
+    import mitogen
+
+    return os.getpid(), os.getppid(), mitogen.context_id, mitogen.parent_ids, mitogen.is_master
+
+
+def handler_names():
+    """Return the classes of the handlers of the root logger, and those of finders on `sys.meta_path`."""
+    finders = [type(finder).__name__ for finder in sys.meta_path]
+    return [type(handler).__name__ for handler in logging.getLogger().handlers], finders
+
+
+def open_files() -> dict:
+    """Return what each descriptor of this process refers to."""
+    found = {}
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found[int(name)] = os.readlink("/proc/self/fd/" + name)
+        except OSError:
+            pass  # The one that lists them.
+    return found
+
+
+@mitogen.core.takes_router
+def fork_here(router):
+    """Have this context fork, from within a call; return the id of the new context's process."""
+    return router.fork().call(os.getpid)
+
+
+def fail_in_fork():
+    """What `on_fork` must not be."""
+    raise ValueError("so it went")

@@ -12,6 +12,7 @@ import pytest
 
 import mitogen.master
 from tests.integration import remote
+from tests.integration.programs import wait_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,10 +65,7 @@ def test_a_context_started_for_debugging_ends_with_its_master(files: list[str]) 
     os.close(write_fd)
     os.kill(pid, 9)
     os.waitpid(pid, 0)
-    deadline = time.monotonic() + 3.0
-    while os.path.exists("/proc/%d" % child):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_gone(child, 20.0)
 
 
 @pytest.mark.parametrize("executable", [sys.executable, "3.9", "3.13"])

@@ -23,9 +23,10 @@ import mitogen.select
 from mitogen import bundle
 from mitogen.core import CallError, ChannelError, StreamError, TimeoutError
 from mitogen.parent import bootstrap, connection
-from tests import interpreters
+from tests import interpreters, leaks
+from tests.core.tools import asleep
 from tests.integration import remote
-from tests.integration.programs import Program, alive, cpu_seconds, wait_file, wait_gone
+from tests.integration.programs import Program, alive, cpu_seconds, wait_file, wait_gone, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +36,15 @@ if TYPE_CHECKING:
     from mitogen.master import Router
     from mitogen.parent import Context
 
-#: "At once", on a busy machine.
-AT_ONCE = 0.5
+# Limits, in seconds. What works takes a small part of them where nothing else runs: a busy machine does
+# not reach them. What they tell it from takes longer still, or for ever.
+
+#: "At once": not when an interrupted child gets its SIGTERM, after 2 seconds, or something times out.
+AT_ONCE = 1.9
+#: For the end of a program: not when the broker's full patience, of 5 seconds, is over.
+SOON = 4.0
+#: For what ends without a word: nothing here ends by itself in less than 60.
+AT_LAST = 20.0
 
 
 # -- The master goes ---------------------------------------------------------------------------
@@ -56,7 +64,7 @@ CHILD_STATES = {
 
 
 @pytest.mark.parametrize("state", CHILD_STATES)
-def test_sigkill_of_the_master_leaves_no_child_after_3_s(tmp_path: Path, state: str) -> None:
+def test_sigkill_of_the_master_leaves_no_child(tmp_path: Path, state: str) -> None:
     began = tmp_path / "began"
     source = (
         "c = mitogen.master.Router().local(); tell(c.call(os.getpid))\n%s\ntell('go'); time.sleep(60)"
@@ -68,7 +76,7 @@ def test_sigkill_of_the_master_leaves_no_child_after_3_s(tmp_path: Path, state: 
         if "argv" in CHILD_STATES[state]:
             wait_file(began)
         program.process.kill()
-        wait_gone(child, 3.0)
+        wait_gone(child, AT_LAST)
 
 
 def test_sigkill_of_the_master_while_a_child_comes_up_leaves_none(tmp_path: Path) -> None:
@@ -77,10 +85,12 @@ def test_sigkill_of_the_master_while_a_child_comes_up_leaves_none(tmp_path: Path
         "for i in range(4): threading.Thread(target=router.local).start()\n"
         "time.sleep(float(sys.argv[1])); os.kill(os.getpid(), signal.SIGKILL)"
     )
+    before = leaks.Resources()
     for delay in "0.005", "0.03", "0.06":
         with Program(tmp_path, source, delay) as program:
-            assert program.process.wait(10) == -signal.SIGKILL
-    # The fixture sees by their mark those that stay longer than its grace; they have 3 seconds.
+            assert program.process.wait(AT_LAST) == -signal.SIGKILL
+    # Seen by their mark. Four that start at once may take longer than the fixture allows.
+    assert leaks.wait_for_none(before, AT_LAST) == []
 
 
 # -- A child goes ------------------------------------------------------------------------------
@@ -129,7 +139,7 @@ def test_the_end_of_a_child_ends_every_wait_on_it_at_once(router: Router, death:
         time.sleep(0.05)
         local.shutdown(wait=True)
     for thread in threads:
-        thread.join(10)
+        thread.join(AT_LAST)
     assert ended.keys() == waits.keys()
     for name, (when, error) in ended.items():
         assert when - started < 0.15 + AT_ONCE, name
@@ -139,7 +149,7 @@ def test_the_end_of_a_child_ends_every_wait_on_it_at_once(router: Router, death:
             assert isinstance(error, ChannelError), (name, error)
             assert local.name in str(error)
             assert why in str(error)
-    assert max(when for when, _ in ended.values()) - min(when for when, _ in ended.values()) < 0.1
+    assert max(when for when, _ in ended.values()) - min(when for when, _ in ended.values()) < 1.0
 
 
 def test_a_call_to_a_context_that_is_gone_fails_at_once_and_says_so(local: Context) -> None:
@@ -192,7 +202,7 @@ def test_a_child_whose_broker_fails_ends(router: Router) -> None:
     pid = local.call(os.getpid)
     with pytest.raises((ChannelError, CallError)):
         local.call(remote.break_broker)
-    wait_gone(pid, 3.0)
+    wait_gone(pid, AT_LAST)
 
 
 @pytest.mark.parametrize("version", ["3.6", "3.11"])
@@ -207,7 +217,7 @@ def test_a_fork_of_a_child_does_not_hold_its_connection_open(
         started = time.monotonic()
         os.kill(_pid_of(router, local), signal.SIGKILL)
         with pytest.raises(ChannelError, match="signal 9"):
-            receiver.get(timeout=10)
+            receiver.get(timeout=AT_LAST)
         assert time.monotonic() - started < AT_ONCE
     finally:
         os.kill(fork, signal.SIGKILL)
@@ -278,30 +288,28 @@ BAD_PROGRAMS = {
 
 
 @pytest.mark.parametrize("kind", BAD_PROGRAMS)
-def test_a_program_that_ends_badly_exits_within_1_s_with_its_children(tmp_path: Path, kind: str) -> None:
+def test_a_program_that_ends_badly_exits_soon_with_its_children(tmp_path: Path, kind: str) -> None:
     source, status = BAD_PROGRAMS[kind]
     with Program(tmp_path, CONTEXT + source) as program:
         child = program.pid()
         ending = float(program.line())
-        assert program.process.wait(20) == status
+        assert program.process.wait(AT_LAST) == status
         took = time.monotonic() - ending
         assert not alive(child)
-        assert took < 1.0, "took %.1f s" % took
+        assert took < SOON, "took %.1f s" % took
 
 
 @pytest.mark.parametrize("call", ["c.call(time.sleep, 60)", "mitogen.core.Receiver(router).get()"])
 @pytest.mark.parametrize("idiom", ["", "with"])
-def test_ctrl_c_ends_a_program_within_1_s_with_its_children(
-    tmp_path: Path, call: str, idiom: str
-) -> None:
+def test_ctrl_c_ends_a_program_soon_with_its_children(tmp_path: Path, call: str, idiom: str) -> None:
     source = CONTEXT + ("with router: " if idiom else "") + call
     with Program(tmp_path, source) as program:
         child = program.pid()
         time.sleep(0.1)
         started = time.monotonic()
         program.process.send_signal(signal.SIGINT)
-        assert program.exit_after(started, 5.0) in (-signal.SIGINT, 130)
-        assert time.monotonic() - started < 1.0
+        assert program.exit_after(started, AT_LAST) in (-signal.SIGINT, 130)
+        assert time.monotonic() - started < SOON
         assert not alive(child)
         assert "KeyboardInterrupt" in program.errors()
 
@@ -315,20 +323,20 @@ def test_ctrl_c_while_connecting_ends_a_program_with_what_it_started(tmp_path: P
         time.sleep(0.3)
         started = time.monotonic()
         program.process.send_signal(signal.SIGINT)
-        program.exit_after(started, 10.0)
-        assert time.monotonic() - started < 1.0
+        program.exit_after(started, AT_LAST)
+        assert time.monotonic() - started < SOON
 
 
 def test_sigterm_ends_a_program_and_its_children_follow(tmp_path: Path) -> None:
     with Program(tmp_path, CONTEXT + "time.sleep(60)") as program:
         child = program.pid()
         program.process.terminate()
-        wait_gone(child, 3.0)
+        wait_gone(child, AT_LAST)
 
 
 def test_os_exit_of_a_program_takes_its_children_along(tmp_path: Path) -> None:
     with Program(tmp_path, CONTEXT + "os._exit(0)") as program:
-        wait_gone(program.pid(), 3.0)
+        wait_gone(program.pid(), AT_LAST)
 
 
 def test_a_stubborn_child_does_not_outlive_the_program(tmp_path: Path) -> None:
@@ -336,15 +344,15 @@ def test_a_stubborn_child_does_not_outlive_the_program(tmp_path: Path) -> None:
     with Program(tmp_path, source) as program:
         child = program.pid()
         ending = float(program.line())
-        assert program.process.wait(20) == 0
+        assert program.process.wait(AT_LAST) == 0
         assert not alive(child)
-        assert time.monotonic() - ending < 6.0
+        assert time.monotonic() - ending < SOON
 
 
 def test_a_program_is_quiet_when_all_is_well(tmp_path: Path) -> None:
     with Program(tmp_path, CONTEXT) as program:
         child = program.pid()
-        assert program.process.wait(5) == 0
+        assert program.process.wait(AT_LAST) == 0
         assert program.errors() == ""
         assert not alive(child)
 
@@ -352,7 +360,7 @@ def test_a_program_is_quiet_when_all_is_well(tmp_path: Path) -> None:
 # -- Waits in the master after its broker ended --------------------------------------------------
 
 
-def test_waits_end_with_the_broker() -> None:
+def test_waits_end_with_the_broker(tmp_path: Path) -> None:
     router = mitogen.master.Router()
     local = router.local()
     receiver = mitogen.core.Receiver(router)
@@ -366,17 +374,18 @@ def test_waits_end_with_the_broker() -> None:
 
     threads = [
         threading.Thread(target=wait, args=(receiver.get,)),
-        threading.Thread(target=wait, args=(local.call, time.sleep, 60)),
+        threading.Thread(target=wait, args=(local.call, remote.sleep, 60, str(tmp_path / "began"))),
     ]
     for thread in threads:
         thread.start()
-    time.sleep(0.05)
+    asleep(receiver._latch)
+    wait_file(tmp_path / "began")
     started = time.monotonic()
     router.broker.shutdown()
     router.broker.join()
     for thread in threads:
-        thread.join(5)
-    assert time.monotonic() - started < 1.0
+        thread.join(AT_LAST)
+    assert time.monotonic() - started < AT_ONCE
     # A running call is interrupted; whether that or the end of the link is told first is a race.
     for error in errors:
         assert isinstance(error, (ChannelError, CallError))
@@ -420,16 +429,17 @@ def test_shutdown_lets_queued_calls_finish(router: Router) -> None:
     assert second.get_data() == 2
 
 
-def test_the_latch_of_shutdown_can_be_waited_on_in_steps(router: Router) -> None:
+def test_the_latch_of_shutdown_can_be_waited_on_in_steps(router: Router, tmp_path: Path) -> None:
     local = router.local()
     pid = local.call(os.getpid)
-    local.call_async(time.sleep, 0.4)
+    local.call_async(remote.wait_for, str(tmp_path / "go"))
     latch = local.shutdown()
     assert latch is not None
     with pytest.raises(TimeoutError):
         latch.get(timeout=0.1)
     assert alive(pid)
-    assert latch.get(timeout=5) is None
+    (tmp_path / "go").touch()
+    assert latch.get(timeout=AT_LAST) is None
     assert not os.path.exists("/proc/%d" % pid)
 
 
@@ -457,7 +467,7 @@ def test_shutdown_ends_a_context_that_hangs_in_a_call(
     local.shutdown(wait=True)
     assert not os.path.exists("/proc/%d" % pid)
     with pytest.raises((ChannelError, CallError)):
-        receiver.get_data(1)
+        receiver.get_data(AT_LAST)
 
 
 @pytest.mark.usefixtures("impatient")
@@ -467,7 +477,7 @@ def test_shutdown_ends_a_stopped_process(router: Router) -> None:
     os.kill(pid, signal.SIGSTOP)
     started = time.monotonic()
     local.shutdown(wait=True)
-    assert time.monotonic() - started < 3
+    assert time.monotonic() - started < SOON
     assert not os.path.exists("/proc/%d" % pid)
     with pytest.raises(ChannelError, match="killed"):
         local.call(os.getpid)
@@ -479,9 +489,9 @@ def test_with_its_usual_patience_shutdown_ends_a_stopped_process_too(tmp_path: P
     with Program(tmp_path, source) as program:
         child = program.pid()
         ending = float(program.line())
-        assert program.process.wait(20) == 0
+        assert program.process.wait(AT_LAST) == 0
         assert not alive(child)
-        assert time.monotonic() - ending < 6.0
+        assert time.monotonic() - ending < SOON
 
 
 def test_exit_functions_of_a_child_run(router: Router, tmp_path: Path) -> None:
@@ -522,7 +532,7 @@ uses = [
 ]
 pid = os.fork()
 if pid == 0:
-    signal.alarm(20)
+    signal.alarm(40)
     for number, use in enumerate(uses):
         started = time.monotonic()
         try:
@@ -532,7 +542,7 @@ if pid == 0:
             outcome = 'clear' if 'fork' in str(e) else 'unclear: %s' % e
         except BaseException as e:
             outcome = repr(e)
-        if time.monotonic() - started > 0.5:
+        if time.monotonic() - started > 4:
             outcome += ' late'
         tell(number, outcome)
     router.broker.shutdown(); router.broker.join()
@@ -558,7 +568,7 @@ router.broker.shutdown(); router.broker.join()
         assert program.line() == "status 5"
         assert program.line() == "None fine"
         assert program.line() == "['thread']"
-        assert program.process.wait(5) == 0
+        assert program.process.wait(AT_LAST) == 0
         assert program.errors() == ""
 
 
@@ -590,7 +600,7 @@ for number in range(12):
     time.sleep(0.003)
     pid = os.fork()
     if pid == 0:
-        signal.alarm(5)
+        signal.alarm(20)
         for use in uses:
             try: use()
             except mitogen.core.Error: pass
@@ -605,7 +615,7 @@ router.broker.shutdown(); router.broker.join()
     with Program(tmp_path, source) as program:
         program.pid()
         assert [int(program.line()) for _ in range(12)] == [5 << 8] * 12
-        assert program.process.wait(5) == 0
+        assert program.process.wait(AT_LAST) == 0
         assert program.errors() == ""
 
 
@@ -622,7 +632,7 @@ def test_multiprocessing_works_beside_contexts(tmp_path: Path) -> None:
         program.pid()
         assert program.line() == "[1, 2]"
         assert program.line() == "1"
-        assert program.process.wait(5) == 0
+        assert program.process.wait(AT_LAST) == 0
         assert program.errors() == ""
 
 
@@ -639,68 +649,64 @@ def connect_error(router: Router, within: float, **kwargs: Any) -> str:
 
 
 def test_a_missing_program(router: Router) -> None:
-    text = connect_error(router, AT_ONCE, python_path="/no/such/python")
+    text = connect_error(router, SOON, python_path="/no/such/python")
     assert "/no/such/python" in text
     assert "No such file" in text
-    text = connect_error(router, AT_ONCE, python_path="no-such-python-on-the-path")
+    text = connect_error(router, SOON, python_path="no-such-python-on-the-path")
     assert "no-such-python-on-the-path" in text
 
 
 def test_a_program_that_may_not_be_executed(router: Router, tmp_path: Path) -> None:
     path = tmp_path / "python"
     path.write_text("#!/bin/sh\n")
-    assert str(path) in connect_error(router, AT_ONCE, python_path=str(path))
+    assert str(path) in connect_error(router, SOON, python_path=str(path))
 
 
 def test_a_program_that_exits_at_once_is_quoted(router: Router) -> None:
     command = ["sh", "-c", "echo 'the reason, in its own words' >&2; exit 7"]
-    text = connect_error(router, AT_ONCE, python_path=command)
+    text = connect_error(router, SOON, python_path=command)
     assert "the reason, in its own words" in text
     assert "status 7" in text
-    text = connect_error(router, AT_ONCE, python_path=["sh", "-c", "kill -9 $$"])
+    text = connect_error(router, SOON, python_path=["sh", "-c", "kill -9 $$"])
     assert "signal 9" in text
-    text = connect_error(router, AT_ONCE, python_path=["true"])
+    text = connect_error(router, SOON, python_path=["true"])
     assert "status 0" in text
 
 
 def test_a_program_that_says_something_else_and_hangs(router: Router) -> None:
     command = ["sh", "-c", "echo 'Welcome to nowhere'; exec sleep 60"]
-    text = connect_error(router, 1.0, python_path=command, connect_timeout=0.3)
+    text = connect_error(router, SOON, python_path=command, connect_timeout=1.5)
     assert "timed out" in text
-    assert "0.3" in text
+    assert "1.5" in text
     assert "Welcome to nowhere" in text
 
 
 def test_a_program_that_floods_is_bounded(router: Router) -> None:
-    started = time.monotonic()
     for command in "exec yes", "exec cat /dev/zero", "exec yes >&2":
-        text = connect_error(router, 1.5, python_path=["sh", "-c", command], connect_timeout=0.2)
+        text = connect_error(router, SOON, python_path=["sh", "-c", command], connect_timeout=0.2)
         assert len(text) < 20_000
-    assert time.monotonic() - started < 3
 
 
 def test_a_program_that_ignores_sigterm_and_hangs(router: Router) -> None:
     command = ["sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"]
-    assert "timed out" in connect_error(router, 1.0, python_path=command, connect_timeout=0.2)
+    assert "timed out" in connect_error(router, SOON, python_path=command, connect_timeout=0.2)
 
 
 def test_failed_connections_are_cleaned_up_at_once(router: Router) -> None:
     """Not only when the program ends: it may try again for days."""
     command = ["sh", "-c", "exec sleep 60"]
-    connect_error(router, 1.0, python_path=command, connect_timeout=0.1)
+    connect_error(router, SOON, python_path=command, connect_timeout=0.1)
     descriptors = len(os.listdir("/proc/self/fd"))
-    started = time.monotonic()
-    while any(isinstance(s, mitogen.parent.Process) for s in list(router.broker.streams)):
-        assert time.monotonic() - started < 1.5, "its process is still there"
-        time.sleep(0.01)
+    wait_until(
+        lambda: not any(isinstance(s, mitogen.parent.Process) for s in list(router.broker.streams))
+    )
     for _ in range(5):
-        connect_error(router, 1.0, python_path=["false"])
-    time.sleep(0.05)
-    assert len(os.listdir("/proc/self/fd")) <= descriptors
+        connect_error(router, SOON, python_path=["false"])
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors)
 
 
 def test_python_2_gets_an_error_with_its_version_and_the_floor(router: Router) -> None:
-    text = connect_error(router, 1.0, python_path=interpreters.find(interpreters.TOO_OLD))
+    text = connect_error(router, SOON, python_path=interpreters.find(interpreters.TOO_OLD))
     assert "Python 2.7.18" in text
     assert "3.6" in text
 
@@ -712,7 +718,7 @@ def test_an_error_after_the_hello_is_told(router: Router) -> None:
     started = time.monotonic()
     with pytest.raises(mitogen.core.Error, match=r"status 9"):
         router.local(python_path=command).call(os.getpid)
-    assert time.monotonic() - started < AT_ONCE
+    assert time.monotonic() - started < SOON
 
 
 def test_a_core_that_never_comes_up_runs_into_the_deadline(router: Router) -> None:
@@ -721,7 +727,7 @@ def test_a_core_that_never_comes_up_runs_into_the_deadline(router: Router) -> No
     started = time.monotonic()
     with pytest.raises(mitogen.core.Error, match="timed out"):
         router.local(python_path=command, connect_timeout=0.3).call(os.getpid)
-    assert time.monotonic() - started < 1.0
+    assert time.monotonic() - started < SOON
 
 
 @pytest.mark.parametrize(
@@ -729,7 +735,7 @@ def test_a_core_that_never_comes_up_runs_into_the_deadline(router: Router) -> No
     [({"remote_name": "a/b"}, "slash"), ({"connect_timeout": 0}, "connect_timeout")],
 )
 def test_wrong_options_are_refused(router: Router, kwargs: dict[str, Any], text: str) -> None:
-    assert text in connect_error(router, AT_ONCE, **kwargs)
+    assert text in connect_error(router, SOON, **kwargs)
 
 
 def test_a_program_can_wait_for_many_connections_that_fail(router: Router) -> None:
@@ -745,7 +751,7 @@ def test_a_program_can_wait_for_many_connections_that_fail(router: Router) -> No
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(AT_LAST)
     assert [type(e) for e in errors] == [StreamError] * 20
 
 
@@ -755,25 +761,27 @@ def test_a_program_can_wait_for_many_connections_that_fail(router: Router) -> No
 def test_a_detached_child_lives_on_and_waits_on_it_end(router: Router, tmp_path: Path) -> None:
     local = router.local()
     pid = local.call(os.getpid)
-    path = tmp_path / "later"
-    started = time.monotonic()
+    path, go = tmp_path / "later", tmp_path / "go"
     with pytest.raises(ChannelError, match="detached"):
-        local.call(remote.detach_and_write, str(path))
-    assert time.monotonic() - started < 0.35
+        local.call(remote.detach_and_write, str(path), str(go))
+    # The wait did not take as long as the child's life, which ends no earlier than this.
+    assert alive(pid)
     assert not path.exists()
+    go.touch()
     assert wait_file(path) == str(pid)
-    wait_gone(pid, 5.0)
+    wait_gone(pid, AT_LAST)
 
 
 def test_a_detached_child_outlives_the_program(tmp_path: Path) -> None:
-    path = tmp_path / "later"
-    source = CONTEXT + "c.call_async(remote.detach_and_write, sys.argv[1]).get(throw_dead=False)"
-    with Program(tmp_path, source, str(path)) as program:
+    path, go = tmp_path / "later", tmp_path / "go"
+    source = CONTEXT + "c.call_async(remote.detach_and_write, *sys.argv[1:]).get(throw_dead=False)"
+    with Program(tmp_path, source, str(path), str(go)) as program:
         pid = program.pid()
-        assert program.process.wait(5) == 0
+        assert program.process.wait(AT_LAST) == 0
         assert alive(pid)
+        go.touch()
         assert wait_file(path) == str(pid)
-        wait_gone(pid, 5.0)
+        wait_gone(pid, AT_LAST)
 
 
 def test_a_context_detaches_once(router: Router, tmp_path: Path) -> None:
@@ -785,7 +793,7 @@ def test_a_context_detaches_once(router: Router, tmp_path: Path) -> None:
     text = wait_file(path)
     assert text.startswith("detached\n")
     assert "already" in text
-    wait_gone(pid, 5.0)  # The broker reaps it, as long as it runs.
+    wait_gone(pid, AT_LAST)  # The broker reaps it, as long as it runs.
 
 
 # -- The first stage -----------------------------------------------------------------------------
@@ -842,7 +850,7 @@ def test_the_first_stage_ends_with_its_input(version: str, blocking: bool) -> No
         with FirstStage(interpreters.find(version), blocking) as stage:
             os.write(stage.stdin, PAYLOAD[:size])
             stage.close_stdin()
-            assert stage.process.wait(2) == 1
+            assert stage.process.wait(AT_LAST) == 1
 
 
 @pytest.mark.parametrize("blocking", [True, False])
@@ -864,7 +872,7 @@ def test_the_first_stage_copes_with_any_chunking(blocking: bool) -> None:
         for byte in bundle.frame(content, marshal.version):
             os.write(stage.stdin, bytes([byte]))
         assert os.read(stage.stdout, 1000) == b"it runs" * 10
-        assert stage.process.wait(2) == 5
+        assert stage.process.wait(AT_LAST) == 5
 
 
 @pytest.mark.parametrize("version", ALL_PYTHONS)

@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import sys
-import time
 import uuid
 from typing import TYPE_CHECKING
 
@@ -20,10 +19,11 @@ import pytest
 import mitogen.core
 import mitogen.master
 import mitogen.parent
-from mitogen.core import CallError, TimeoutError
+from mitogen.core import CallError
 from tests import interpreters
-from tests.integration import remote
-from tests.integration.test_calls import SOON, wait_until
+from tests.integration import flows, remote
+from tests.integration.programs import wait_until
+from tests.integration.test_calls import time_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,10 +113,12 @@ def test_every_value_that_may_be_sent_round_trips(child: Context) -> None:
         assert type(back) is type(value)
         assert back == value
         assert name == type(value).__name__
-        assert str(back) == str(value)
-        # Sets have no order, and Python 3.6 writes time differences in another way.
-        if not isinstance(value, (set, frozenset)) and "timedelta" not in repr(value):
-            assert text == repr(value)
+        # Sets have no order: not here either, where hashes of texts that collide leave it to chance.
+        if not isinstance(value, (set, frozenset)):
+            assert str(back) == str(value)
+            # Python 3.6 writes time differences in another way.
+            if "timedelta" not in repr(value):
+                assert text == repr(value)
     # All of them at once, nested, and as keyword arguments.
     args, kwargs = child.call(remote.echo, VALUES, key=tuple(VALUES))
     assert args == (VALUES,)
@@ -274,16 +276,8 @@ def test_recursion_and_causes(child: Context) -> None:
 
 
 def test_a_time_out_and_the_recovery_from_it(child: Context) -> None:
-    pid = child.call(os.getpid)
     for fn in remote.sleep, remote.read_pipe, remote.busy, remote.wait_latch:
-        child.call(remote.noted)
-        args = (60,) if fn is remote.sleep else ()
-        with pytest.raises(TimeoutError):
-            mitogen.parent.CallChain(child, timeout=0.15).call(fn, *args)
-        started = time.monotonic()
-        assert child.call(os.getpid) == pid
-        assert time.monotonic() - started < SOON, fn.__name__
-        [(names, _)] = child.call(remote.noted)
+        [(names, _)] = time_out(child, fn, *((60,) if fn is remote.sleep else ()))
         assert "KeyboardInterrupt" in names[1:]
 
 
@@ -321,5 +315,13 @@ def test_its_site_packages_are_there_when_they_are_needed(router: Router, python
 def test_a_mixed_population(router: Router) -> None:
     contexts = [router.local(python_path=interpreters.find(v)) for v in interpreters.SUPPORTED]
     receivers = [c.call_async(remote.version) for c in contexts]
-    versions = {receiver.get_data(10)[0] for receiver in receivers}
+    versions = {receiver.get_data(20)[0] for receiver in receivers}
     assert len(versions) >= 8
+
+
+def test_documented_names_are_found_in_a_child_and_below_it(
+    child: Context, python: str, router: Router
+) -> None:
+    below = router.local(via=child, python_path=python)
+    for context in (child, below):
+        assert context.call(flows.documented_names) == ("CallChain", "Receiver")

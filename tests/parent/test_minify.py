@@ -550,7 +550,8 @@ def test_time_is_proportional_to_the_length() -> None:
             best = min(best, time.process_time() - begin)
         return best
 
-    assert cost(800) < 20 * cost(80)
+    # Ten times as much, or a hundred if it went with the square; a busy machine may double either.
+    assert cost(800) < 30 * cost(80)
 
 
 def test_modules_of_the_library_lose_the_flag_that_only_type_checkers_read() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dis
 import importlib
 import inspect
+import re
 import sys
 import sysconfig
 import textwrap
@@ -18,8 +19,10 @@ from typing import Any
 import pytest
 
 from mitogen.minify import minify
+from mitogen.minify.private import PRIVATE
 from mitogen.minify.rename import rename
 
+ROOT = Path(__file__).resolve().parents[2]
 STDLIB = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[::6]
 
 
@@ -177,3 +180,36 @@ def test_own_sources_gain_from_short_names() -> None:
     plain, small = (minify(path.read_text(), own=b) for b in (False, True))
     assert len(small) < len(plain)
     assert small.count("\n") == plain.count("\n")
+
+
+# -- Attributes -------------------------------------------------------------------------------------
+
+
+def test_attributes_with_short_names_are_used_in_one_module_and_by_no_string() -> None:
+    sources = {
+        path: path.read_text("utf-8")
+        for path in (ROOT / "packages").glob("*/src/mitogen/**/*.py")
+        if path.name != "private.py"
+    }
+    for name, short in PRIVATE.items():
+        users = [path for path, source in sources.items() if re.search(r"\b%s\b" % name, source)]
+        assert len(users) == 1, (name, users)
+        assert users[0].parent.name == "core"
+        # Neither in a string nor within an f-string, nor where only the name counts.
+        assert not re.search(r"[\"']%s\b|\{self\.%s|global %s" % ((name,) * 3), sources[users[0]]), name
+        assert not any(re.search(r"\b%s\b" % short, source) for source in sources.values()), short
+    assert len(set(PRIVATE.values())) == len(PRIVATE)
+
+
+def test_an_attribute_is_renamed_wherever_it_is_used() -> None:
+    source = (
+        "class A:\n    _closed = False\n\n    def f(self, other):\n"
+        "        self._closed = other._closed or f'{1}'\n        return self._closed_too\n"
+    )
+    small = minify(source, own=True)
+    short = PRIVATE["_closed"]
+    assert "_closed=" not in small
+    assert small.count(short) == 3
+    assert "_closed_too" in small
+    assert small.count("\n") == source.count("\n")
+    assert "_closed" in minify(source)

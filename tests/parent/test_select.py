@@ -21,6 +21,7 @@ import mitogen.master
 import mitogen.select
 from mitogen.core import ChannelError, LatchError, Message, Receiver, TimeoutError
 from mitogen.select import Select
+from tests.core.tools import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +64,7 @@ def start(fn: Callable[[], object]) -> tuple[threading.Thread, list[Any]]:
 
 
 def wait_for_waiters(select: Select, count: int = 1) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + PATIENCE
     while len(select._latch._sleepers) < count:
         assert time.monotonic() < deadline
         time.sleep(0.001)
@@ -210,7 +211,7 @@ def test_timeout_is_kept(router: mitogen.core.Router) -> None:
     begin = time.monotonic()
     with pytest.raises(TimeoutError):
         select.get(timeout=0.05)
-    assert 0.05 <= time.monotonic() - begin < 2
+    assert 0.05 <= time.monotonic() - begin < PATIENCE
     with pytest.raises(TimeoutError):
         select.get(timeout=0)
     with pytest.raises(TimeoutError):
@@ -227,7 +228,7 @@ def test_timeout_is_for_the_whole_wait(router: mitogen.core.Router) -> None:
     begin = time.monotonic()
     with pytest.raises(TimeoutError):
         select.get(timeout=0.05)
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < PATIENCE
     # It was not lost by that.
     deliver(one, 2)
     assert select.get(block=False).unpickle() == 2
@@ -353,7 +354,7 @@ def test_close_frees_receivers_and_wakes_waiters(router: mitogen.core.Router) ->
     wait_for_waiters(select, 3)
     select.close()
     for thread, results in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
         assert isinstance(results[0], LatchError)
     assert one.notify is None
     with pytest.raises(LatchError):
@@ -395,9 +396,9 @@ def test_removing_the_last_receiver_ends_waits(router: mitogen.core.Router) -> N
     wait_for_waiters(select, 3)
     select.remove(one)
     for thread, results in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
         assert isinstance(results[0], mitogen.select.Error)
-    iteration[0].join(5)
+    iteration[0].join(PATIENCE)
     assert iteration[1] == [[]]
 
 
@@ -410,7 +411,7 @@ def test_more_threads_than_receivers_all_return(router: mitogen.core.Router) -> 
         deliver(recv, i)
     found = []
     for thread, results in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
         found += results[0]
     assert sorted(found) == [0, 1]
 
@@ -435,7 +436,7 @@ def test_end_of_the_broker_ends_waits() -> None:
     wait_for_waiters(select)
     broker.shutdown()
     broker.join()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert results == [True]
     with pytest.raises(ChannelError, match="shut down"):
         select.get()
@@ -474,7 +475,7 @@ def test_nested_selects_wake_the_outer_one(router: mitogen.core.Router) -> None:
     for i, recv in enumerate(receivers):
         wait_for_waiters(outer)
         deliver(recv, i)
-    thread.join(5)
+    thread.join(PATIENCE)
     assert results == [[0, 1, 2, 3, 4, 5]]
 
 
@@ -508,7 +509,7 @@ def test_inner_select_that_becomes_empty_elsewhere_ends_the_wait(
     thread, results = start(lambda: list(outer))
     wait_for_waiters(outer)
     inner.remove(one)
-    thread.join(5)
+    thread.join(PATIENCE)
     assert results == [[]]
 
 
@@ -518,7 +519,7 @@ def test_inner_select_that_is_closed_is_dropped(router: mitogen.core.Router) -> 
     thread, results = start(lambda: list(outer))
     wait_for_waiters(outer)
     inner.close()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert results == [[]]
 
 
@@ -664,7 +665,7 @@ def test_oneshot_gives_one_message_a_receiver_whatever_the_threads(
             deliver(recv, 1, 2)
         found: list[Receiver] = []
         for thread, results in threads:
-            thread.join(5)
+            thread.join(PATIENCE)
             found += results[0]
         assert len(found) == 4
         assert len(set(map(id, found))) == 4
@@ -692,5 +693,5 @@ def test_a_receiver_that_is_closed_ends_the_wait_for_it(router: mitogen.core.Rou
     thread, results = start(lambda: select.get())
     wait_for_waiters(select)
     one.close()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert isinstance(results[0], mitogen.select.Error)

@@ -18,9 +18,9 @@ from mitogen.core import handles, logs, takes_econtext
 from mitogen.core.calls import Dispatcher
 from mitogen.core.errors import CallError, Error
 from mitogen.core.message import Message
-from mitogen.core.router import Router
 from mitogen.core.serialization import dumps, loads
 from mitogen.core.targets import forget_chain
+from tests.core.tools import ForwardingRouter
 from tests.properties.strategies import containers, hashable, joined
 
 if TYPE_CHECKING:
@@ -237,6 +237,7 @@ class Broker:
 
 class Link:
     reason = ""
+    queued = 0
 
     def __init__(self, name: str, sent: list[Message]) -> None:
         self.name = name
@@ -255,7 +256,7 @@ class World:
     def __init__(self) -> None:
         World.current = self
         broker: Any = Broker()
-        self.router = Router(broker, HERE, (PARENT, MASTER), LIMIT)
+        self.router = ForwardingRouter(broker, HERE, (PARENT, MASTER), LIMIT)
         self.replies: list[Message] = []
         self.links: dict[str, Any] = {name: Link(name, self.replies) for name in ("up", "down")}
         self.router.add_link(self.router.make_context(PARENT), self.links["up"])

@@ -22,15 +22,8 @@ from hypothesis.stateful import (
     rule,
 )
 
-from mitogen.core.routing import (
-    DELIVER,
-    NO_ROUTE,
-    SPOOFED,
-    TOO_LARGE,
-    UNIDIRECTIONAL,
-    Refusal,
-    RoutingTable,
-)
+from mitogen.core.forwarding import UNIDIRECTIONAL, ForwardingTable
+from mitogen.core.routing import DELIVER, NO_ROUTE, SPOOFED, TOO_LARGE, Refusal
 
 LIMITS = (100, 1000)
 #: An id that no context ever has.
@@ -58,7 +51,7 @@ class Node:
         self.id = context_id
         self.parent = parent
         self.above: list[int] = [parent.id, *parent.above] if parent else []
-        self.table = RoutingTable(context_id, self.above, limit)
+        self.table = ForwardingTable(context_id, self.above, limit)
         self.unidirectional = unidirectional
         #: Ends of the connections that there were ever, by the id of the peer.
         self.links: dict[int, Link] = {}
@@ -126,12 +119,12 @@ def send(node: Node, link: Link | None, dst: int, src: int, auth: int, size: int
         node, link = out.peer, out.other_end()
 
 
-def check_unidirectional(outcome: Outcome) -> None:
-    """What reached its end went up only, wherever it came from below into a unidirectional context."""
+def check_unidirectional(outcome: Outcome, src_id: int) -> None:
+    """What passed a unidirectional context came from one above it, or went to one."""
     if outcome.refusal is None:
         for node, link in outcome.path[:-1]:
-            if node.unidirectional and link is not None and link.peer.parent is node:
-                assert outcome.last.id in node.above
+            if node.unidirectional and link is not None:
+                assert {src_id, outcome.last.id} & set(node.above)
 
 
 class Tree(RuleBasedStateMachine):
@@ -250,7 +243,7 @@ class Tree(RuleBasedStateMachine):
         target = dst if known else None
         dst_id = target.id if target else UNKNOWN
         outcome = send(src, None, dst_id, src.id, src.id, size)
-        check_unidirectional(outcome)
+        check_unidirectional(outcome, src.id)
         if any(node.news for node in self.nodes.values()) or self.maimed:
             return
         # Everybody knows all there is to know: what can arrive does, and what can't is told why.
@@ -261,10 +254,9 @@ class Tree(RuleBasedStateMachine):
             return
         expected: Refusal | None = None
         for at, node in enumerate(path):
-            from_below = at > 0 and path[at - 1].parent is node
             if size > node.table.max_message_size:
                 expected = TOO_LARGE
-            elif node.unidirectional and from_below and node is not dst and dst_id not in node.above:
+            elif node.unidirectional and at and not {src.id, dst_id} & {node.id, *node.above}:
                 expected = UNIDIRECTIONAL
             if expected or node is dst:
                 assert outcome.last is node
@@ -289,7 +281,7 @@ class Tree(RuleBasedStateMachine):
         auth_id = UNKNOWN if made_up in ("auth", "both") else auth.id
         dst_id = UNKNOWN if made_up == "dst" else dst.id
         outcome = send(link.peer, link.other_end(), dst_id, src_id, auth_id, 0)
-        check_unidirectional(outcome)
+        check_unidirectional(outcome, src_id)
         if outcome.refusal is SPOOFED:
             return
         # Not only what is delivered: a claim that any context passed on, it took for true.
@@ -365,4 +357,5 @@ def test_whatever_the_tables_say_nothing_goes_in_circles(
     link = next(iter(node.links.values())) if arrives else None
     dst, src, auth = ids
     # A context makes messages in its own name only.
-    check_unidirectional(send(node, link, dst, src if arrives else node.id, auth, 0))
+    src = src if arrives else node.id
+    check_unidirectional(send(node, link, dst, src, auth, 0), src)

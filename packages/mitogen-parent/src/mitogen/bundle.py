@@ -9,12 +9,14 @@ would cost more than a whole local child. The text is made beforehand (`make bun
 folder of `mitogen.parent`: minifying takes a third of a second, and compressing well takes minutes. It
 names the digest of the sources that it was made from. With any other sources it is not used: a text that
 is larger by a tenth is made on the spot then.
+
+A child that starts others has no files of the core, but what it was sent itself. What it lacks, `missing`
+tells before it is needed: it is used on the broker thread, which can't wait for an import.
 """
 
 from __future__ import annotations
 
 import marshal
-import pkgutil
 import sys
 import zlib
 
@@ -28,8 +30,20 @@ if TYPE_CHECKING:
 #: Modules of the core that few children need. They are imported over the wire when they are, or sent
 #: along to those that need them to start: see `extras`.
 ON_DEMAND = frozenset(
-    ["boot", "debuglog", "defer", "detach", "explain", "locallog", "loghandler", "names"]
-    + ["oldpython", "pollers", "profiling", "receiver", "stdtypes", "targets"]
+    ["boot", "debuglog", "defer", "describe", "detach", "explain", "forwarding", "keepalive", "locallog"]
+    + [
+        "loghandler",
+        "names",
+        "oldpython",
+        "opening",
+        "pollers",
+        "pressure",
+        "profiling",
+        "receiver",
+        "stats",
+        "stdtypes",
+    ]
+    + ["targets", "upgrade"]
 )
 
 #: Packages among the modules of the bundle.
@@ -51,6 +65,26 @@ w,d=zlib.decompress(t[1]).split(b'\\r\\r')
 for c in w.split(b'\\r'):d=d.replace(c[:1],c[1:])
 t=d.decode().split('\\0')+t[2:];exec(t[0])"""
 
+#: The text as a module, which masters make up for children that start children of other versions.
+TEXT_MODULE = "mitogen.core.core_text"
+
+#: What makes a child a parent, as one module, which masters make up: it holds the sources of these, since
+#: they compress better together, and come in one round trip.
+PARENT_MODULE = "mitogen.core.parent_half"
+PARENT_NAMES = (
+    *("mitogen.parent", "mitogen.parent.bootstrap", "mitogen.parent.connection"),
+    *("mitogen.parent.forward", "mitogen.parent.handshake", "mitogen.parent.local"),
+    *("mitogen.parent.options", "mitogen.parent.process", "mitogen.parent.routes"),
+    *("mitogen.parent.starter", "mitogen.bundle", "mitogen.core.boot", "mitogen.core.forwarding"),
+    *("mitogen.core.pressure", "mitogen.core.receiver", "mitogen.core.targets"),
+)
+
+#: Modules of the bundle, within `mitogen.core`. That the list is complete, a test tells.
+_NAMES = (
+    "broker calls child context errors framing handles importer latch logs message poller router routing"
+    " serialization signals stdio stream timers"
+)
+
 #: In the folder of `mitogen.parent`: a digest, a newline, and the text.
 FILE = "parent/core.bundle"
 
@@ -58,15 +92,42 @@ _modules: dict[tuple[str, bool], tuple[str | None, Any]] = {}
 _text: list[bytes] = []
 
 
-def all_names() -> list[str]:
-    """Return the full names of all modules of the core, packages first."""
-    found = sorted(m.name for m in pkgutil.iter_modules(mitogen.core.__path__))
-    return list(PACKAGES) + ["mitogen.core." + name for name in found]
-
-
 def names() -> list[str]:
     """Return the full names of the modules that every child is sent."""
-    return [name for name in all_names() if name.rpartition(".")[2] not in ON_DEMAND]
+    return list(PACKAGES) + ["mitogen.core." + name for name in _NAMES.split()]
+
+
+def all_names() -> list[str]:
+    """Return the full names of all modules of the core, packages first."""
+    return list(PACKAGES) + sorted([*names()[2:], *("mitogen.core." + name for name in ON_DEMAND)])
+
+
+def _shipped() -> dict[str, Any] | None:
+    """Return the modules that this process was sent, by name; None if it has files."""
+    spec: Any = mitogen.core.__spec__
+    return getattr(spec.loader, "modules", None)
+
+
+def has_code() -> bool:
+    """Return True if code objects for other children of this Python are at hand."""
+    modules = _shipped()
+    return modules is None or not isinstance(modules["mitogen.core"][2], (str, bytes))
+
+
+def has_files() -> bool:
+    """Return True if the core's files are here, so that an installed core can be compared with them."""
+    return _shipped() is None
+
+
+def missing(as_code: bool, extra_names: Iterable[str]) -> list[str]:
+    """Return the modules that must be fetched before `payload` can be called in the same way."""
+    modules = _shipped()
+    if modules is None:
+        return []
+    wanted = [BOOT, *extra_names]
+    if not as_code and has_code():
+        wanted.append(TEXT_MODULE)
+    return [name for name in wanted if name not in modules]
 
 
 def extras(version: tuple[int, ...], platform: str, config: dict[str, Any]) -> list[str]:
@@ -87,8 +148,10 @@ def extras(version: tuple[int, ...], platform: str, config: dict[str, Any]) -> l
 def _load(name: str) -> tuple[Any, str]:
     """Return the loader and path of a module of the core, loaded or not."""
     module = sys.modules.get(name)
-    if module is None:
-        spec: Any = sys.modules["mitogen.core"].__spec__
+    if module is None or not has_files():
+        spec: Any = mitogen.core.__spec__
+        if not has_files():
+            return spec.loader, spec.loader.get_filename(name)
         path = "%s/%s.py" % (spec.submodule_search_locations[0], name.rpartition(".")[2])
         return type(spec.loader)(name, path), path
     spec = module.__spec__
@@ -97,6 +160,9 @@ def _load(name: str) -> tuple[Any, str]:
 
 def source(name: str) -> str:
     """Return the minified source of one module of the core."""
+    if not has_files():
+        # It came minified.
+        return _load(name)[0].get_source(name)  # type: ignore[no-any-return]
     # Only children of another Python version make this necessary.
     from mitogen.minify import minify
 
@@ -176,7 +242,10 @@ def _texts(some_names: Iterable[str]) -> list[str]:
 def compressed_text() -> bytes:
     """Return `text`, compressed and with its substitutions: from the file, if that is up to date."""
     if not _text:
-        _text.append(_read_file() or zlib.compress(b"\r\r" + text().encode(), 9))
+        if has_code() and not has_files():
+            _text.append(__import__(TEXT_MODULE, None, None, ["TEXT"]).TEXT)
+        else:
+            _text.append(_read_file() or zlib.compress(b"\r\r" + text().encode(), 9))
     return _text[0]
 
 

@@ -12,7 +12,7 @@ import os
 import sys
 
 import mitogen.core
-from mitogen.core import errors, stdtypes
+from mitogen.core import describe, errors, stdtypes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class _Caster:
         cls = type(obj)
         if cls.__qualname__ in _STANDARD.get(cls.__module__, ()):
             return obj
-        raise TypeError("%s: %s can't be cast to a plain type" % (path, errors.type_name(cls)))
+        raise TypeError("%s: %s can't be cast to a plain type" % (path, describe.type_name(cls)))
 
     def _members(self, obj: Any, path: str) -> list[Any]:
         if id(obj) in self._unfinished:

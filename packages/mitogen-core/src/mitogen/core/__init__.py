@@ -17,8 +17,9 @@ From the pure to the wired (each line imports only from those above it):
     child, boot                         putting it all together
 
 What few children need is not in the bundle that they are started with, but imported when it is needed:
-receiver, names, targets, explain, stdtypes, loghandler, debuglog, detach, profiling, and locallog, which
-only masters need; where the platform needs them, pollers and oldpython come along with the bundle.
+receiver, opening, names, targets, describe, explain, stdtypes, loghandler, debuglog, detach, profiling,
+pressure, keepalive and stats; upgrade and forwarding, for children that have children; and locallog,
+which only masters need. Where the platform needs them, pollers and oldpython come along with the bundle.
 """
 
 from __future__ import annotations
@@ -68,13 +69,11 @@ if TYPE_CHECKING:
     from mitogen.core.targets import takes_econtext as takes_econtext
     from mitogen.core.targets import takes_router as takes_router
 
-#: Documented names in lower case. Any other such name is that of a module, which the import system
-#: loads itself, once it has been told that there is no such attribute.
-_FUNCTIONS = "__all__ fire listen unlisten takes_econtext takes_router has_parent_authority"
-
 
 def __getattr__(name: str) -> object:
-    if name.islower() and name not in _FUNCTIONS.split():
+    # Any other name in lower case and one word is that of a module, which the import system loads itself,
+    # once it has been told that there is no such attribute.
+    if name.islower() and "_" not in name and name not in ("fire", "listen", "unlisten"):
         raise AttributeError(name)
     from mitogen.core.names import find
 

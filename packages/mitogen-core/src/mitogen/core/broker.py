@@ -52,6 +52,8 @@ class Broker:
 
     #: Seconds that streams get to end by themselves during `shutdown`.
     shutdown_timeout = 3.0
+    #: The thread is to end, and another one to go on later: a process forks safely with one thread only.
+    _parked = False
 
     def __init__(self) -> None:
         #: Why no more work is taken, or None.
@@ -225,15 +227,16 @@ class Broker:
             while self.keep_alive() and grace.active:
                 self._loop_once()
         except BaseException:
+            if self._parked:
+                return
             logs.log_exception("the broker thread failed")
-        finally:
-            self._end_streams()
-            fire(self, "exit")
-            self.dead_reason = "the broker has shut down"
-            self._run_deferred()
-            # What was started in the meantime.
-            self._end_streams()
-            self._close_fds()
+        self._end_streams()
+        fire(self, "exit")
+        self.dead_reason = "the broker has shut down"
+        self._run_deferred()
+        # What was started in the meantime.
+        self._end_streams()
+        self._close_fds()
 
     def _end_streams(self) -> None:
         for stream in list(self.streams):

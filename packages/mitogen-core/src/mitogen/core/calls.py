@@ -18,10 +18,10 @@ from __future__ import annotations
 # The C module alone: `signal` imports `enum` for the names of constants.
 import _signal  # type: ignore[import-not-found]
 import sys
-from _thread import get_ident
+from _thread import get_ident, start_new_thread
 
 from mitogen.core import handles, logs, serialization
-from mitogen.core.errors import CallError, ChannelError, Error, LatchError, cut
+from mitogen.core.errors import CallError, ChannelError, Error, LatchError, cut, text_of
 from mitogen.core.latch import Latch
 from mitogen.core.message import make
 from mitogen.core.router import has_parent_authority
@@ -67,6 +67,7 @@ class Dispatcher:
         _signal.signal(_signal.SIGINT, self._on_signal)
         router.add_handler(self._on_call, handles.CALL_FUNCTION, policy=has_parent_authority)
         router.add_handler(self._on_cancel, handles.CANCEL_CALL, policy=has_parent_authority)
+        router.add_handler(self._on_aside, handles.CALL_ASIDE, policy=has_parent_authority)
 
     # -- Broker thread -------------------------------------------------------------------------
 
@@ -76,6 +77,10 @@ class Dispatcher:
                 self._calls.put(msg)
             except LatchError:
                 self._router._refuse(msg, "context %d is shutting down" % self._router.context_id)
+
+    def _on_aside(self, msg: Message) -> None:
+        if not msg.is_dead:
+            start_new_thread(self._run_aside, (msg,))
 
     def _on_cancel(self, msg: Message) -> None:
         if msg.is_dead:
@@ -104,7 +109,14 @@ class Dispatcher:
 
     def _interrupt(self) -> None:
         self._ours = True
-        _signal.pthread_kill(self._thread_id, _signal.SIGINT)
+
+        def kill() -> None:
+            if self._ours:
+                _signal.pthread_kill(self._thread_id, _signal.SIGINT)
+
+        kill()
+        # A signal that comes just before the main thread enters a system call does not end that.
+        self._router.broker.call_later(0.05, kill)
 
     # -- Main thread ---------------------------------------------------------------------------
 
@@ -156,7 +168,14 @@ class Dispatcher:
                 self._reply(msg, serialization.dumps(result, "result"))
         except BaseException as e:
             self._current = None
-            self._fail(msg, chain_id, CallError.from_exception(e))
+            self._fail(msg, chain_id, e)
+
+    def _run_aside(self, msg: Message) -> None:
+        """Run a call in this thread, which is its own: nothing can interrupt it."""
+        try:
+            self._reply(msg, serialization.dumps(self._call(*msg.unpickle()), "result"))
+        except BaseException as e:
+            self._fail(msg, None, e)
 
     def _call(
         self,
@@ -167,10 +186,9 @@ class Dispatcher:
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Any:
-        obj = sys.modules.get(module)
-        if obj is None:
-            __import__(module)
-            obj = sys.modules[module]
+        # Also where it is there: another thread may be about to import it.
+        __import__(module)
+        obj: Any = sys.modules[module]
         if class_name:
             for part in class_name.split("."):
                 obj = getattr(obj, part)
@@ -185,7 +203,15 @@ class Dispatcher:
         here = self._router.context_id
         self._router.route(make(msg.src_id, here, here, msg.reply_to, 0, body))
 
-    def _fail(self, msg: Message, chain_id: str | None, error: CallError) -> None:
+    def _fail(self, msg: Message, chain_id: str | None, exc: BaseException) -> None:
+        try:
+            # Outside the bundle: few calls fail.
+            from mitogen.core.describe import describe
+
+            error = describe(exc)
+        except BaseException:
+            # It could not be had: the parent is gone, or there is no descriptor left to wait with.
+            error = CallError(type(exc).__name__, cut(text_of(exc)))
         # Its frames would keep the arguments and results of the failed call alive.
         error.__traceback__ = error.__context__ = None
         if chain_id is not None:

@@ -11,7 +11,7 @@ the event            what follows
 parent is gone       the running call is interrupted, queued ones are dropped, the process exits
 SHUTDOWN, data b""   queued calls are finished for up to `Broker.shutdown_timeout` seconds; then as above
 SHUTDOWN, other      as if the parent were gone, except that log lines still reach it
-main thread hangs    `_INTERRUPT_GRACE` seconds after the interruption SIGTERM, then `os._exit`
+main thread hangs    `interrupt_grace` seconds after the interruption SIGTERM, then `os._exit`
 ===================  ==================================================================================
 
 An interrupted call may need a moment to clean up, but a lost master must not leave processes behind:
@@ -48,8 +48,7 @@ READY = b"MITOGEN-READY\n"
 #: Inherited descriptors below this are closed; one system call where there is `close_range`.
 _MAX_FD = 4096
 
-#: Seconds for an interrupted call to clean up before SIGTERM, and from that to `os._exit`.
-_INTERRUPT_GRACE = 2.0
+#: Seconds from SIGTERM to `os._exit`.
 _TERM_GRACE = 0.5
 
 
@@ -67,6 +66,11 @@ class ExternalContext:
     :ivar importer: the `Importer`.
     :ivar dispatcher: the `Dispatcher`, which runs calls.
     """
+
+    #: Contexts that may call functions here besides the parents: see `mitogen.core.targets.allow_calls`.
+    callers: set[int]
+    #: Seconds for an interrupted call to clean up before SIGTERM.
+    interrupt_grace = 2.0
 
     def __init__(self, config: dict[str, Any], finder: Finder) -> None:
         self.config = config
@@ -89,10 +93,11 @@ class ExternalContext:
         receive_fd, transmit_fd = os.dup(0), os.dup(1)
         if config["python"]:
             sys.executable = config["python"]
-        make_broker = Broker
         if config["profiling"]:
-            from mitogen.core.profiling import ProfiledBroker as make_broker
-        self.broker = make_broker()
+            from mitogen.core.profiling import install
+
+            install()
+        self.broker = Broker()
         self.router = Router(
             self.broker,
             config["context_id"],
@@ -109,6 +114,7 @@ class ExternalContext:
         # find that there is a way to it.
         self.router.add_link(self.parent, self.stream)
         self.dispatcher = Dispatcher(self.router, self)
+        self.router.econtext = self
         # A loop that fails takes the connection with it; nothing must wait on for calls then.
         listen(self.broker, "exit", self.dispatcher.stop)
         self.router.add_handler(self._on_shutdown, handles.SHUTDOWN, policy=has_parent_authority)
@@ -119,11 +125,6 @@ class ExternalContext:
         logs.forward_to(self.router, self.master.context_id, config["log_level"])
         self._streams = StandardStreams(self.broker) if config["stdio"] else None
         self.broker.start_receive(self.stream)
-        if config["debug"]:
-            # Not before answers are received: it comes over the wire.
-            from mitogen.core.debuglog import enable_debug
-
-            enable_debug()
 
     def main(self) -> None:
         """Run the child until its parent lets it go; then exit the process."""
@@ -133,12 +134,7 @@ class ExternalContext:
             # Nothing else may keep this process, or tell its parent why it could not live.
             sys.excepthook(*sys.exc_info())
             os._exit(1)
-        if self.config["profiling"]:
-            from mitogen.core.profiling import profile
-
-            profile(self.dispatcher.run, "main")
-        else:
-            self.dispatcher.run()
+        self.dispatcher.run()
         self._exit()
 
     def _exit(self) -> None:
@@ -179,8 +175,8 @@ class ExternalContext:
         self._ending = True
         self.dispatcher.stop()
         pid = os.getpid()
-        self.broker.call_later(_INTERRUPT_GRACE, lambda: os.kill(pid, _signal.SIGTERM))
-        self.broker.call_later(_INTERRUPT_GRACE + _TERM_GRACE, lambda: os._exit(1))
+        self.broker.call_later(self.interrupt_grace, lambda: os.kill(pid, _signal.SIGTERM))
+        self.broker.call_later(self.interrupt_grace + _TERM_GRACE, lambda: os._exit(1))
 
     def detach(self) -> None:
         """Leave the parent, and live on without it. From a called function, in the main thread.

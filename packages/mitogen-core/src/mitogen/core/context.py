@@ -44,6 +44,12 @@ class Context:
     def __hash__(self) -> int:
         return hash(self.context_id)
 
+    def __getattr__(self, name: str) -> Any:
+        """Find what only `mitogen.parent.Context` has, in a child that has no such class yet."""
+        if name[0] == "_":
+            raise AttributeError(name)
+        return self._router().find_of_context(self, name)
+
     def _router(self) -> Router:
         if self.router is None:
             raise Error("%r was received outside of a router", self)

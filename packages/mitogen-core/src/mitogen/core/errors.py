@@ -11,7 +11,6 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
 #: Characters of a remote text or traceback that are kept. Far above any text that a person reads, and
 #: low enough that an error never meets the message size limit.
@@ -81,19 +80,8 @@ def text_of(obj: object, show: Callable[[object], str] = str) -> str:
     """
     try:
         return str.__str__(show(obj))
-    except BaseException as e:
-        return "<unprintable %s: %s() raised %s>" % (
-            type(obj).__name__,
-            show.__name__,
-            type(e).__name__,
-        )
-
-
-def type_name(cls: type) -> str:
-    """Return the dotted name of a class, as tracebacks print it."""
-    if cls.__module__ == "builtins":
-        return cls.__name__
-    return "%s.%s" % (cls.__module__, cls.__qualname__)
+    except BaseException:
+        return "<unprintable %s>" % type(obj).__name__
 
 
 class CallError(Error):
@@ -121,32 +109,3 @@ class CallError(Error):
 
     def __reduce__(self) -> tuple[object, ...]:
         return CallError, (self.type_name, self.text, self.traceback, self.cause)
-
-    @classmethod
-    def from_exception(cls, exc: BaseException, depth: int = 8) -> CallError:
-        """Describe `exc`, its traceback and up to `depth` causes; never raises.
-
-        Only for exceptions that were caught in this process; any thread may call it.
-        """
-        if type(exc) is CallError:
-            return exc
-        try:
-            cause = exc.__cause__
-            if cause is None and not exc.__suppress_context__:
-                cause = exc.__context__
-            return cls(
-                type_name(type(exc)),
-                cut(text_of(exc)),
-                text_of(exc, _traceback_of),
-                cls.from_exception(cause, depth - 1) if cause is not None and depth else None,
-            )
-        except BaseException:
-            # Its class, or what stands in its place, may do anything when it is looked at.
-            return cls("<unprintable exception>")
-
-
-def _traceback_of(exc: Any) -> str:
-    # Costs milliseconds to import, and most children never meet an error.
-    import traceback
-
-    return cut("".join(traceback.format_tb(exc.__traceback__)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mitogen.core.errors import SerializationError, cut, text_of, type_name
+from mitogen.core.describe import type_name
+from mitogen.core.errors import SerializationError, cut, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

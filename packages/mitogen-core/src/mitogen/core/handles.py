@@ -5,6 +5,9 @@ Part of the wire protocol, so a number is never reused for something else. Pure 
 
 from __future__ import annotations
 
+#: Says that the sender waits for the receiving context, so that all on the way note it; ignored there.
+NOTICE = 0
+
 (
     # Ask the parent for a module; data is its name. Answered on LOAD_MODULE.
     GET_MODULE,
@@ -12,11 +15,11 @@ from __future__ import annotations
     CALL_FUNCTION,
     # A log record of a child: logger name, level and text, separated by NUL bytes.
     FORWARD_LOG,
-    # A descendant exists behind the sending link; data is its id.
+    # A descendant exists behind the sending link; data is its id, a colon, and its name.
     ADD_ROUTE,
-    # A descendant is gone; data is its id.
+    # Contexts are gone; data is their ids with commas between, a colon, and the reason.
     DEL_ROUTE,
-    # Ask the master for a batch of context ids.
+    # Ask the parent, and so the master, for a batch of context ids.
     ALLOCATE_ID,
     # Finish and go; see `mitogen.core.child`.
     SHUTDOWN,
@@ -30,7 +33,9 @@ from __future__ import annotations
     CALL_SERVICE,
     # The caller waits for a call no longer; data is the reply handle the call was made with.
     CANCEL_CALL,
-) = range(100, 112)
+    # As CALL_FUNCTION, in a thread of its own: other calls that run or wait do not delay it.
+    CALL_ASIDE,
+) = range(100, 113)
 
 #: In `Message.reply_to`: the sender considers the channel dead; data is the reason as UTF-8 text.
 IS_DEAD = 999

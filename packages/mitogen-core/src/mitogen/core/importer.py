@@ -54,8 +54,8 @@ class Importer:
         self._finder = finder
         self._site = site
         self._lock = allocate_lock()
-        #: Threads that wait for a name.
-        self._waiting: dict[str, list[Latch]] = {}
+        #: Latches of threads that wait for a name, and whatever else has a `put`.
+        self._waiting: dict[str, list[Any]] = {}
         #: Names that the parent does not have: the reason it gave, or None.
         self._missing: dict[str, str | None] = {}
         #: Why the parent can't be asked any more, or None.
@@ -80,7 +80,7 @@ class Importer:
         if known is not None and package[:7] != "mitogen" and child not in (known[0] or ()):
             return None
         if get_ident() == self._router.broker._thread_id:
-            raise ImportError("%s is not here, and the broker thread can't wait for it" % fullname)
+            raise ImportError("the broker thread can't wait for %s" % fullname)
         self._fetch(fullname)
         spec = self._finder.find_spec(fullname)
         reason = self._missing.get(fullname, self._gone)
@@ -116,10 +116,6 @@ class Importer:
                 return
             waiting = self._waiting.setdefault(fullname, [])
             waiting.append(latch)
-        if len(waiting) == 1:
-            here = self._router.context_id
-            ask = (self._parent.context_id, here, here, handles.GET_MODULE, handles.LOAD_MODULE)
-            self._router.route(make(*ask, data))
         # The import system may hold its global lock here, which others need to import anything at all;
         # the broker thread among them, which is to bring the answer.
         held = 0
@@ -130,7 +126,16 @@ class Importer:
         except RuntimeError:
             pass  # Not held, or no more.
         try:
+            if len(waiting) == 1:
+                here = self._router.context_id
+                parent = self._parent.context_id
+                ask = make(parent, here, here, handles.GET_MODULE, handles.LOAD_MODULE, data)
+                self._router.route(ask)
             latch.get()
+        except BaseException:
+            # Interrupted, maybe even before the question was sent: let the next one ask again.
+            waiting.remove(latch)
+            raise
         finally:
             for _ in range(held):
                 acquire_lock()

@@ -162,7 +162,7 @@ class Latch:
                     if self._queue:
                         return self._queue.popleft()
                     if not block or (timeout is not None and timeout <= 0):
-                        raise TimeoutError("nothing arrived within the time given")
+                        raise TimeoutError("nothing arrived in time")
                     if pipe is None:
                         pipe = _take_pipe(idle)
                     self._sleepers.append(pipe)

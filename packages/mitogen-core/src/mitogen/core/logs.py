@@ -88,39 +88,20 @@ def forward_to(router: Router, context_id: int, level: int) -> None:
 
     sink = send
     child_level = level
+    watcher = _LoggingWatcher()
     if "logging" in sys.modules:
-        _install_handler()
+        watcher.find_spec("logging")
     else:
-        sys.meta_path.insert(0, _LoggingWatcher())
-
-
-def _install_handler() -> None:
-    # Outside the bundle: only children that import logging need it.
-    from mitogen.core.loghandler import install
-
-    install(sink, child_level)
+        sys.meta_path.insert(0, watcher)
 
 
 class _LoggingWatcher:
-    """A finder that finds nothing, but wraps the loader of `logging` to install the handler."""
+    """A finder that finds nothing, but has the handler installed once `logging` is imported."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        spec: Any = None
         if fullname == "logging":
-            sys.meta_path.remove(self)
-            for finder in sys.meta_path:
-                spec = spec or finder.find_spec(fullname, path, target)
-            _wrap_loader(spec.loader)
-        return spec
+            # Outside the bundle: only children that import logging need it.
+            from mitogen.core.loghandler import install
 
-
-def _wrap_loader(loader: Any) -> None:
-    """Have the handler installed once `loader` has run its module."""
-    execute = loader.exec_module
-
-    def exec_module(module: Any) -> None:
-        del loader.exec_module
-        execute(module)
-        _install_handler()
-
-    loader.exec_module = exec_module
+            return install(self, sink, child_level)
+        return None

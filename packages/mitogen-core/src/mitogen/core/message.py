@@ -131,7 +131,7 @@ class Message:
         """
         router = router or self.router
         if router is None:
-            raise Error("this message was not received from a router; pass reply(router=...)")
+            raise Error("no router received this message: pass reply(router=...)")
         if not self.reply_to or self.is_dead:
             return
         msg = obj

@@ -57,3 +57,7 @@ class LazyModule(ModuleType):
 
 if sys.version_info < (3, 7):
     sys.modules["mitogen.core"].__class__ = LazyModule
+    for finder in sys.meta_path:
+        if hasattr(finder, "modules"):
+            # That of the child, which makes all modules that come over the wire.
+            finder.create_module = lambda spec: LazyModule(spec.name)

@@ -1,4 +1,4 @@
-"""Profiles of a process's own threads: `profile`, `ProfiledBroker`.
+"""Profiles of a process's own threads: `profile`, `install`.
 
 Outside the bundle: it goes along to children that are started with `profiling`.
 """
@@ -9,6 +9,7 @@ import os
 import sys
 
 from mitogen.core.broker import Broker
+from mitogen.core.calls import Dispatcher
 
 if sys.version_info < (3, 12):
     from cProfile import Profile
@@ -19,6 +20,7 @@ else:
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
 
 def profile(func: Callable[[], object], thread_name: str, folder: str = "/tmp") -> None:
@@ -41,8 +43,11 @@ def profile(func: Callable[[], object], thread_name: str, folder: str = "/tmp") 
         os.replace(temporary, path)
 
 
-class ProfiledBroker(Broker):
-    """A broker that writes the profile of its thread when it ends."""
+def install() -> None:
+    """Have the broker and main threads of this process, a child, write profiles when they end."""
+    for cls, name, thread_name in ((Broker, "_run", "broker"), (Dispatcher, "run", "main")):
+        setattr(cls, name, _profiled(getattr(cls, name), thread_name))
 
-    def _run(self) -> None:
-        profile(lambda: Broker._run(self), "broker")
+
+def _profiled(run: Callable[[Any], None], thread_name: str) -> Callable[[Any], None]:
+    return lambda self: profile(lambda: run(self), thread_name)

@@ -2,16 +2,25 @@
 
 A receiver owns one handle and the latch that threads wait on; the router delivers to it on the broker
 thread. A sender is a context and a handle; it can be sent to other contexts and used there.
+
+A receiver with a `maxsize` gives its senders credit: each may have so many messages under way or unread,
+and waits for the rest. Such messages ask for a reply: a number, which says how many of them were read, or
+a dead message, which says that none will be. Every sender object has credit of its own.
+
+A receiver without a respondent can't know whom it waits for. But nobody can send to it who was not given
+a sender, and those are usually given away as an argument of a call: when all contexts that got one like
+that are gone, and nobody got one in any other way, waits end.
 """
 
 from __future__ import annotations
 
 from _thread import get_ident
 
-from mitogen.core import serialization
-from mitogen.core.errors import FORKED, ChannelError, Error, LatchError
+from mitogen.core import handles, serialization
+from mitogen.core.errors import FORKED, ChannelError, Error, LatchError, TimeoutError
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message, make
+from mitogen.core.signals import listen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,8 +37,10 @@ class Receiver:
     :param router: router to register the handle with.
     :param handle: a handle to use; None takes an unused one.
     :param persist: False unregisters the handle with the first message.
-    :param respondent: the context that messages are expected from; when it is gone, waits end with
-        `ChannelError` and its reason.
+    :param respondent: the context that messages are expected from, and are taken from alone; when it is
+        gone, waits end with `ChannelError` and its reason.
+    :param maxsize: messages of each sender that may wait here unread; with more, `Sender.send` waits.
+        None: any number.
     :ivar context: the respondent.
     :ivar notify: None, or called as ``notify(receiver)`` on the broker thread after a message was queued.
     """
@@ -43,6 +54,13 @@ class Receiver:
     _spent = False
     #: What is in the queue by now, or in the next moment, is all that will ever come.
     _over = False
+    maxsize: int | None = None
+    #: How many messages were read that a sender was not told of, by its context and handle.
+    _unpaid: dict[tuple[int, int], int]
+    #: Contexts that were given a sender.
+    _holders: frozenset[Context] = frozenset()
+    #: Senders made, how often one was serialized, and how many of those times it is known for whom.
+    _made = _given = _given_to_known = 0
 
     def __init__(
         self,
@@ -50,18 +68,28 @@ class Receiver:
         handle: int | None = None,
         persist: bool = True,
         respondent: Context | None = None,
+        maxsize: int | None = None,
     ) -> None:
+        if maxsize is not None and maxsize < 1:
+            raise Error("maxsize must be at least 1 message, not %r", maxsize)
         self.router = router
+        if maxsize is not None:
+            self.maxsize = maxsize
+            self._unpaid = {}
         if respondent is not None:
             self.context = respondent
         self._latch = Latch()
         self.handle = router.add_handler(self._on_receive, handle, persist, respondent)
+        if respondent is not None and router.table.parent_link is not None:
+            watch(router, respondent, self.handle)
 
     def __repr__(self) -> str:
         return "Receiver(handle %d)" % self.handle
 
     def _on_receive(self, msg: Message) -> None:
         msg.receiver = self
+        if self.maxsize and msg.reply_to and not msg.is_dead:
+            self._unpaid.setdefault((msg.src_id, msg.reply_to), 0)
         if self._is_over():
             self._over = True
             if msg.is_dead:
@@ -83,7 +111,39 @@ class Receiver:
 
     def to_sender(self) -> Sender:
         """Return a `Sender` that delivers to this receiver, wherever it is sent."""
-        return Sender(self.router.make_context(self.router.context_id, "self"), self.handle)
+        self._made += 1
+        here = self.router.make_context(self.router.context_id, "self")
+        return Sender(here, self.handle, self.maxsize or 0)
+
+    def _pay(self, msg: Message) -> None:
+        """Tell the sender of a message, by the half of its credit, that messages were read."""
+        key = msg.src_id, msg.reply_to
+        count = self._unpaid.get(key, 0) + 1
+        if count * 2 < (self.maxsize or 0):
+            self._unpaid[key] = count
+        else:
+            self._unpaid[key] = 0
+            msg.reply(count)
+
+    def note_holder(self, context: Context) -> None:
+        """Remember that `context` was just given a sender. Any thread."""
+        if self.context is not None:
+            return  # The end of that one is what counts.
+        self._given_to_known += 1
+        if context not in self._holders:
+            self._holders |= {context}
+            listen(context, "disconnect", lambda: self._on_holder_gone(context))
+
+    def _on_holder_gone(self, context: Context) -> None:
+        self._holders -= {context}
+        is_known = self._made <= self._given == self._given_to_known
+        if self._holders or not is_known or self._is_over():
+            return
+        here = self.router.context_id
+        text = "the last context that this receiver's sender was given to is gone: %s"
+        msg = Message.dead(text % context.reason, src_id=here, auth_id=here, handle=self.handle)
+        msg.router = self.router
+        self._on_receive(msg)
 
     def empty(self) -> bool:
         """Return True if `get` would block; a message may arrive in the next moment.
@@ -100,9 +160,22 @@ class Receiver:
             self._latch.close()
         except LatchError:
             return  # It belongs to the process that this one was forked from.
+        if self.maxsize:
+            self._dismiss()
         notify = self.notify
         if notify is not None:
             notify(self)  # A select, which waits as well.
+
+    def _dismiss(self) -> None:
+        """Tell those who may wait for credit that there will be none."""
+        here = self.router.context_id
+        for context_id, handle in self._unpaid:
+            reason = "the receiver was closed"
+            msg = Message.dead(reason, dst_id=context_id, src_id=here, auth_id=here, handle=handle)
+            try:
+                self.router.route(msg)
+            except ChannelError:
+                return  # The broker has ended, and told them.
 
     def get(self, timeout: float | None = None, block: bool = True, throw_dead: bool = True) -> Message:
         """Return the next message, which also unpacks as ``msg, data``. Any thread but the broker's.
@@ -130,8 +203,11 @@ class Receiver:
                 self._latch.put(msg)
         except LatchError as e:
             raise ChannelError("%s", e if str(e) == FORKED else "this receiver was closed") from None
-        if throw_dead and msg.is_dead:
-            msg.unpickle()
+        if msg.is_dead:
+            if throw_dead:
+                msg.unpickle()
+        elif self.maxsize and msg.reply_to:
+            self._pay(msg)
         return msg
 
     def get_data(self, timeout: float | None = None) -> Any:
@@ -151,16 +227,85 @@ class Receiver:
             yield msg
 
 
+def watch(router: Router, respondent: Context, handle: int) -> None:
+    """Have all on the way to the respondent of a handle note that this context must be told when it goes.
+
+    The parent needs no notice: its end is that of the connection. Those above it may be lost without it,
+    when one on the way detaches. Each handle gives notice, since a refusal is told to that handle alone.
+    """
+    context_id = respondent.context_id
+    parent_link = router.table.parent_link
+    if parent_link is None or router.table.link_to(context_id) is not parent_link:
+        return
+    if context_id != router.parent_ids[0]:
+        if handles.DEL_ROUTE not in router._handlers:
+            router.add_handler(on_del_route, handles.DEL_ROUTE)
+        here = router.context_id
+        router.route(make(context_id, here, here, handles.NOTICE, handle, b""))
+
+
+def on_del_route(msg: Message) -> None:
+    """Handle what the parent says of contexts that are gone: their ids, a colon, and why."""
+    router = msg.router
+    if router is not None and msg.src_id in router.parent_ids and not msg.is_dead:
+        ids, _, reason = msg.data.decode().partition(":")
+        router.lose([int(number) for number in ids.split(",")], reason)
+
+
+class _Credit:
+    """How many messages a sender may send: a token in a latch for each."""
+
+    def __init__(self, context: Context, count: int) -> None:
+        self._router = context._router()
+        self._tokens = Latch()
+        self._reason = ""
+        for _ in range(count):
+            self._tokens.put()
+        self.handle = self._router.add_handler(self._on_reply, respondent=context)
+        watch(self._router, context, self.handle)
+
+    def _on_reply(self, msg: Message) -> None:
+        if msg.is_dead:
+            self._reason = str(msg.unpickle(throw=False))
+            self._tokens.close()
+            return
+        for _ in range(msg.unpickle()):
+            self._tokens.put()
+
+    def take(self, timeout: float | None) -> None:
+        """Wait until one more message may be sent, and take note of it."""
+        try:
+            on_broker = get_ident() == self._router.broker._thread_id
+            self._tokens.get(timeout, not on_broker)
+        except LatchError:
+            raise ChannelError("%s", self._reason or FORKED) from None
+        except TimeoutError:
+            raise TimeoutError("the receiver has as many unread messages as it takes") from None
+
+    def drop(self) -> None:
+        """Nobody will ask for more."""
+        self._router._handlers.pop(self.handle, None)
+
+
 class Sender:
     """Send values to a handle of another context. May be sent itself. Any thread may use it.
 
     :param context: the context to send to.
     :param dst_handle: the handle there.
+    :param credit: messages that may wait there unread, from this object; 0 for any number.
     """
 
-    def __init__(self, context: Context, dst_handle: int) -> None:
+    credit = 0
+    _credit: _Credit | None = None
+
+    def __init__(self, context: Context, dst_handle: int, credit: int = 0) -> None:
         self.context = context
         self.dst_handle = dst_handle
+        self.credit = credit
+
+    def __del__(self) -> None:
+        if self._credit is not None:
+            self._credit.drop()
 
     def __repr__(self) -> str:
         return "Sender(%r, handle %d)" % (self.context, self.dst_handle)
@@ -173,22 +318,37 @@ class Sender:
     def __hash__(self) -> int:
         return hash((self.context, self.dst_handle))
 
-    def send(self, data: object) -> None:
-        """Send `data`.
+    def send(self, data: object, timeout: float | None = None) -> None:
+        """Send `data`. Waits while the link is full, or the receiver has as many unread messages of this
+        sender as it takes: not for the broker thread, on which that is an error.
 
+        :param timeout: seconds to wait at most.
         :raises SerializationError: `data` holds something that can't be sent.
+        :raises ChannelError: the receiver is known to be closed, or gone. Where it has no `maxsize`, a
+            sender does not learn that.
+        :raises TimeoutError: the time passed; nothing was sent.
         """
         router = self.context._router()
         here = router.context_id
         body = serialization.dumps(data)
-        router.route(make(self.context.context_id, here, here, self.dst_handle, 0, body))
+        reply_to = 0
+        if self.credit:
+            if self._credit is None:
+                self._credit = _Credit(self.context, self.credit)
+            self._credit.take(timeout)
+            reply_to = self._credit.handle
+        msg = make(self.context.context_id, here, here, self.dst_handle, reply_to, body)
+        router.route(msg, timeout)
 
-    def close(self) -> None:
-        """Tell the receiver that nothing more will come: its waits end with `ChannelError`."""
+    def close(self, reason: str | None = None) -> None:
+        """Tell the receiver that nothing more will come: its waits end with `ChannelError`.
+
+        :param reason: what it is told.
+        """
         router = self.context._router()
         self.context.send(
             Message.dead(
-                "the sender in context %d closed the channel" % router.context_id,
+                reason or "the sender in context %d closed the channel" % router.context_id,
                 handle=self.dst_handle,
                 src_id=router.context_id,
                 auth_id=router.context_id,
@@ -196,10 +356,28 @@ class Sender:
         )
 
 
+def _reduce(sender: Sender) -> tuple[object, ...]:
+    receiver = receiver_of(sender)
+    if receiver is not None:
+        receiver._given += 1
+    return sender.context.context_id, sender.context.name, sender.dst_handle, sender.credit
+
+
+def receiver_of(sender: Sender) -> Receiver | None:
+    """Return the receiver of this context that `sender` sends to, or None. Any thread."""
+    router = sender.context.router
+    if router is not None and getattr(router, "context_id", None) == sender.context.context_id:
+        entry = router._handlers.get(sender.dst_handle)
+        receiver = getattr(entry and entry[0], "__self__", None)
+        if isinstance(receiver, Receiver):
+            return receiver
+    return None
+
+
 serialization.register(
     Sender,
-    lambda sender: (sender.context.context_id, sender.context.name, sender.dst_handle),
-    lambda router, context_id, name, handle: Sender(router.make_context(context_id, name), handle),
+    _reduce,
+    lambda router, context_id, name, *args: Sender(router.make_context(context_id, name), *args),
 )
 
 
@@ -214,12 +392,16 @@ class Channel(Sender, Receiver):
         self, router: Router, context: Context, dst_handle: int, handle: int | None = None
     ) -> None:
         Receiver.__init__(self, router, handle, True, context)
-        Sender.__init__(self, context, dst_handle)
+        self.context = context
+        self.dst_handle = dst_handle
 
-    def close(self) -> None:
-        """Close both directions."""
+    def close(self, reason: str | None = None) -> None:
+        """Close both directions.
+
+        :param reason: what the other end is told.
+        """
         Receiver.close(self)
-        Sender.close(self)
+        Sender.close(self, reason)
 
     def __repr__(self) -> str:
         return "Channel(%r, %r)" % (Sender.__repr__(self), Receiver.__repr__(self))

@@ -11,6 +11,8 @@ ever; a message that lies about its sender is dropped and logged, since there is
 
 from __future__ import annotations
 
+from _thread import get_ident
+from _weakref import ref
 from itertools import count
 from time import monotonic
 
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Any, Union
 
     from mitogen.core.broker import Broker
+    from mitogen.core.child import ExternalContext
     from mitogen.core.stream import Stream
 
     Handler = Callable[[Message], object]
@@ -36,6 +39,8 @@ if TYPE_CHECKING:
 
 #: Largest message body, in bytes, that is sent or accepted by default.
 MAX_MESSAGE_SIZE = 1 << 27
+#: Bytes queued on a link from which on senders wait, by default.
+HIGH_WATER_MARK = 1 << 22
 
 _CLOSED = "the router has shut down"
 
@@ -57,7 +62,17 @@ class Router:
     :param parent_ids: ids of the contexts above it, nearest first.
     :param max_message_size: largest message body, in bytes, that is sent or accepted.
     :param unidirectional: let children talk to this context and its parents only.
+    :ivar table: the routes that are known; replaced once this context gets children.
+    :ivar high_water_mark: bytes queued on a link from which on threads that send on it wait, and links
+        whose messages are forwarded on it are not read; 4 MiB by default.
     """
+
+    #: In a child, what it consists of.
+    econtext: ExternalContext
+    hold_back: Callable[[Stream, Message, Stream | None, float | None], None]
+    #: What `make_context` makes.
+    context_class = Context
+    table_class = RoutingTable
 
     def __init__(
         self,
@@ -71,19 +86,46 @@ class Router:
         self.context_id = context_id
         self.max_message_size = max_message_size or MAX_MESSAGE_SIZE
         self.unidirectional = unidirectional
-        self.table = RoutingTable(context_id, parent_ids, self.max_message_size)
+        self.high_water_mark = HIGH_WATER_MARK
+        self.table: Any = self.table_class(context_id, parent_ids, self.max_message_size)
         self.parent_ids = self.table.parent_ids
         self._handlers: dict[int, Entry] = {}
         self._next_handle = count(handles.FIRST_DYNAMIC_HANDLE).__next__
-        #: Contexts that fire `disconnect` when their route goes.
-        self._contexts: dict[int, Context] = {}
+        #: References to the contexts that somebody here refers to.
+        self._contexts: dict[int, ref[Context]] = {}
         self._last_complaint = 0.0
         self._closed = False
         listen(broker, "exit", self._on_broker_exit)
 
     def make_context(self, context_id: int, name: str | None = None) -> Context:
-        """Return a new reference to a context, of the class that this router works with."""
-        return Context(self, context_id, name)
+        """Return the reference to a context: the one that is in use already, or a new one. Any thread.
+
+        There is one for each context, so that all of its users learn of its end.
+        """
+        known = self._contexts.get(context_id)
+        context = known and known()
+        if not context:
+            context = self.context_class(self, context_id, name)
+            self._keep(context)
+        return context
+
+    def _keep(self, context: Context) -> None:
+        """Have `context` told of its end, as long as somebody uses it."""
+        context_id = context.context_id
+        contexts = self._contexts
+
+        contexts[context_id] = ref(
+            context, lambda gone: contexts.get(context_id) is gone and contexts.pop(context_id)
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        """Find what only contexts with children need, and turn this one into such a context."""
+        if name[0] == "_":
+            raise AttributeError(name)
+        # Outside the bundle: few children have children.
+        from mitogen.core.upgrade import find
+
+        return find(self, name)
 
     # -- Links and routes; broker thread -------------------------------------------------------
 
@@ -119,26 +161,38 @@ class Router:
             self.table.parent_link = stream
         else:
             self.table.add(context.context_id, stream)
-        self._contexts[context.context_id] = context
-        listen(stream, "disconnect", lambda: self._on_stream_disconnect(stream))
+        self._keep(context)
+        stream.since = monotonic()
+        # The reference is to live as long as the link.
+        listen(stream, "disconnect", lambda: self._on_stream_disconnect(stream, context))
 
-    def _on_stream_disconnect(self, stream: Stream) -> None:
-        self._lose(self.table.remove_link(stream), stream.reason or "%s is gone" % stream.name)
+    def _on_stream_disconnect(self, stream: Stream, context: Context) -> None:
+        was_parent = stream is self.table.parent_link
+        self.lose(self.table.remove_link(stream), stream.reason or "%r is gone" % context, was_parent)
 
-    def _lose(self, context_ids: list[int], reason: str) -> None:
-        """End every wait on contexts that are gone, or that no link leads to any more."""
+    def lose(self, context_ids: list[int], reason: str, and_others: bool = False) -> None:
+        """End every wait on contexts that are gone. Broker thread only. Fires `lost`.
+
+        :param and_others: also on all that no link leads to any more.
+        """
+        gone = set(context_ids)
 
         def is_lost(context_id: int) -> bool:
-            return context_id in context_ids or not self.table.reaches(context_id)
+            return context_id in gone or (and_others and not self.table.reaches(context_id))
 
-        for handle, (_, _, respondent, _) in list(self._handlers.items()):
-            if respondent is not None and is_lost(respondent.context_id):
-                self._end_handler(handle, reason)
-        for context in list(self._contexts.values()):
-            if is_lost(context.context_id):
-                del self._contexts[context.context_id]
+        lost = []
+        for known in list(self._contexts.values()):
+            context = known()
+            if context and is_lost(context.context_id):
+                # First, for whoever is woken below and tries again at once.
                 context.reason = reason
-                fire(context, "disconnect")
+                lost.append(context)
+        for handle, (_, _, respondent, _) in list(self._handlers.items()):
+            if respondent and is_lost(respondent.context_id):
+                self._end_handler(handle, reason)
+        for context in lost:
+            fire(context, "disconnect")
+        fire(self, "lost", context_ids, reason)
 
     def _end_handler(self, handle: int, reason: str) -> None:
         """Unregister a handle and tell its handler, unless somebody else just did."""
@@ -172,8 +226,8 @@ class Router:
 
         :param handle: the handle; None takes an unused one.
         :param persist: False unregisters the handler with the first message.
-        :param respondent: the context that messages are expected from. When it can't be reached any
-            more, `fn` gets a dead message and is unregistered.
+        :param respondent: the context that messages are expected from. Those of others are dropped and
+            logged. When it can't be reached any more, `fn` gets a dead message and is unregistered.
         :param policy: called as ``policy(msg, stream)``; unless it returns True the message is not
             delivered, which is logged, and told to a sender that asked for a reply with a `CallError`.
         :returns: the handle.
@@ -189,8 +243,11 @@ class Router:
         # Registered too late to be told by whoever ended, or just in time.
         if self._closed:
             self._end_handler(handle, self.broker.dead_reason or _CLOSED)
-        elif respondent is not None and not self.table.reaches(respondent.context_id):
-            self._end_handler(handle, respondent.reason or "%r is not connected" % respondent)
+        elif respondent and (respondent.reason or not self.table.reaches(respondent.context_id)):
+            # By the thread that may be about to write down the reason.
+            self.broker.defer(
+                lambda: self._end_handler(handle, respondent.reason or "%r is not connected" % respondent)
+            )
         return handle
 
     def del_handler(self, handle: int) -> None:
@@ -202,19 +259,27 @@ class Router:
 
     # -- Messages ------------------------------------------------------------------------------
 
-    def route(self, msg: Message) -> None:
-        """Send `msg`, made in this context, on its way. Any thread; never blocks.
+    def route(self, msg: Message, timeout: float | None = None) -> None:
+        """Send `msg`, made in this context, on its way. Any thread.
+
+        Waits while more than `high_water_mark` bytes are queued on its link; but never on the broker
+        thread, nor with a message that keeps the tree in order: a dead one, or one to a standard handle
+        other than those of calls and logs.
 
         A message that has no route is answered with a dead message if it asked for a reply.
 
+        :param timeout: seconds to wait at most.
         :raises ChannelError: the broker has ended.
         :raises Error: the message is larger than `max_message_size`.
+        :raises TimeoutError: the time passed; the message was not sent.
         """
         if self.broker.dead_reason:
             raise ChannelError("%s", self.broker.dead_reason)
-        self._async_route(msg)
+        self._async_route(msg, None, timeout)
 
-    def _async_route(self, msg: Message, stream: Stream | None = None) -> None:
+    def _async_route(
+        self, msg: Message, stream: Stream | None = None, timeout: float | None = None
+    ) -> None:
         """Act on a message, as `routing` decides.
 
         :param stream: the stream that it arrived on, whose claims are then verified; broker thread only.
@@ -224,20 +289,27 @@ class Router:
             msg.dst_id, msg.src_id, msg.auth_id, msg.size(), stream, self.unidirectional
         )
         if out is DELIVER:
-            if stream is None:
-                self.broker.defer(self._dispatch, msg, None)
-            else:
+            if stream:
                 self._dispatch(msg, stream)
+            else:
+                self.broker.defer(self._dispatch, msg, None)
         elif type(out) is Refusal:
             reason = self.table.explain(out, msg.dst_id, msg.src_id)
-            if stream is not None:
+            if stream:
                 self._complain("refused %r from %s: %s", msg, stream.name, reason)
             elif out is TOO_LARGE:
                 raise Error("%s: it has %d", reason, msg.size())
             if out is not SPOOFED:
                 self._refuse(msg, reason)
-        elif not out.send(msg):
-            self._refuse(msg, out.reason)
+        else:
+            if out.queued > self.high_water_mark and (
+                stream or (msg.handle != handles.GET_MODULE and get_ident() != self.broker._thread_id)
+            ):
+                # Outside the bundle, as most links are never full: see `mitogen.core.pressure`. So
+                # neither what asks for it may wait for it, nor the thread that receives it.
+                self.hold_back(out, msg, stream, timeout)
+            if not out.send(msg):
+                self._refuse(msg, out.reason)
 
     def _complain(self, fmt: str, *args: object) -> None:
         """Warn about what a peer sent, at most once a second: a hostile one could fill a disk."""
@@ -257,14 +329,20 @@ class Router:
         msg.router = self
         entry = self._handlers.get(handle)
         if entry is None:
-            self._refuse(msg, "context %d has no handle %d" % (self.context_id, handle))
+            if handle:  # Any but NOTICE.
+                self._refuse(msg, "context %d has no handle %d" % (self.context_id, handle))
             return
-        fn, persist, _, policy = entry
-        if policy is not None and not logs.attempt(policy, policy, msg, stream):
-            text = "handle %d of context %d refused %r by its policy"
-            self._complain(text, handle, self.context_id, msg)
-            if not msg.is_dead:
-                msg.reply(CallError("mitogen.core.Error", text % (handle, self.context_id, msg)))
+        fn, persist, respondent, policy = entry
+        is_expected = (
+            not (stream and respondent)
+            or msg.src_id == respondent.context_id
+            # Whoever could not pass on what was asked says so in its own name.
+            or (msg.is_dead and stream is self.table.link_to(respondent.context_id))
+        )
+        if not is_expected or (policy and not logs.attempt(policy, policy, msg, stream)):
+            text = "handle %d of context %d refused %r by its policy" % (handle, self.context_id, msg)
+            self._complain("%s", text)
+            msg.reply(CallError("mitogen.core.Error", text))
         elif persist or self._handlers.pop(handle, None) is entry:
             try:
                 fn(msg)

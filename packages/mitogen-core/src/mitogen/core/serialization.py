@@ -76,7 +76,7 @@ def register(cls: type, reducer: Callable[[Any], tuple[Any, ...]], maker: Callab
 
 register(
     CallError,
-    lambda obj: (obj.type_name, obj.text, obj.traceback, obj.cause),
+    lambda obj: CallError.__reduce__(obj)[1],  # type: ignore[arg-type, return-value]
     lambda router, *args: CallError(*args),
 )
 

@@ -58,20 +58,14 @@ class LineLogger(BasicStream):
         return data
 
     def _take(self, data: bytes) -> None:
-        *lines, last = (self._rest + data).split(b"\n")
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > logs.LINE_LIMIT:
+            lines.append(self._rest)
+            self._rest = b""
         for line in lines:
-            self._log(self._log_long(line))
-        self._rest = self._log_long(last)
-
-    def _log_long(self, line: bytes) -> bytes:
-        """Log all but the last piece of a line; return that."""
-        while len(line) > logs.LINE_LIMIT:
-            self._log(line[: logs.LINE_LIMIT])
-            line = line[logs.LINE_LIMIT :]
-        return line
-
-    def _log(self, line: bytes) -> None:
-        logs.sink(logs.INFO, self.name, line.decode("utf-8", "replace"))
+            for start in range(0, len(line) or 1, logs.LINE_LIMIT):
+                piece = line[start : start + logs.LINE_LIMIT]
+                logs.sink(logs.INFO, self.name, piece.decode("utf-8", "replace"))
 
 
 class StandardStreams:

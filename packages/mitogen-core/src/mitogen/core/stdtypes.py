@@ -6,7 +6,8 @@ with the first value of them in turn.
 
 from __future__ import annotations
 
-from mitogen.core.errors import SerializationError, type_name
+from mitogen.core.describe import type_name
+from mitogen.core.errors import SerializationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

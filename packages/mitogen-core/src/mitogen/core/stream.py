@@ -24,6 +24,7 @@ from mitogen.core.signals import fire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any, Union
 
     from mitogen.core.broker import Broker
@@ -116,7 +117,10 @@ class Stream(BasicStream):
     :param remote_id: id of the context at the other end.
     :param name: name of that context, for errors and logs.
     :ivar reason: why the link ended, for those that wait on something behind it.
+    :ivar since: when it became a link, by `time.monotonic`.
     """
+
+    since: float
 
     def __init__(
         self, router: Router, remote_id: int, name: str, receive_fd: int, transmit_fd: int
@@ -129,8 +133,12 @@ class Stream(BasicStream):
         # A socket serves both ways with one descriptor.
         self.transmit_side = self.receive_side if transmit_fd == receive_fd else Side(self, transmit_fd)
         self.closed = False
-        #: Bytes that were read from the peer.
-        self.received = 0
+        #: Bytes and messages that were read from the peer, and those that were sent or queued.
+        self.received = self.messages_received = self.sent = self.messages_sent = 0
+        #: Bytes that wait to be sent.
+        self.queued = 0
+        #: Called once there is room in the queue, or the link is gone. Broker thread, but for appending.
+        self.held_back: list[Callable[[], object]] = []
         self._decoder = FrameDecoder(router.max_message_size)
         self._lock = allocate_lock()
         self._queue: deque[Buffer] = deque()
@@ -152,7 +160,9 @@ class Stream(BasicStream):
 
     def receive_data(self, broker: Broker, data: bytes) -> None:
         """Take `data`, the next bytes from the peer. Broker thread only."""
-        for msg in self._decoder.receive_data(data):
+        messages = self._decoder.receive_data(data)
+        self.messages_received += len(messages)
+        for msg in messages:
             self.router._async_route(msg, self)
         if self._decoder.error and not self.closed:
             self.disconnect(broker, "%s sent what is %s" % (self.name, self._decoder.error))
@@ -179,6 +189,7 @@ class Stream(BasicStream):
             self.closed = True
             self._queue.clear()
         BasicStream.on_disconnect(self, broker)
+        self._make_room()
 
     def on_fork(self) -> None:
         # A thread of the parent process may have held the old one when the process forked.
@@ -204,13 +215,17 @@ class Stream(BasicStream):
     def write(self, buffers: list[bytes]) -> bool:
         """Send raw `buffers` in the order of the calls, as `send` does. Any thread; never blocks."""
         sent: list[int] = []
+        size = sum(map(len, buffers))
         is_rest = False
         try:
             with self._lock:
                 if self.closed:
                     return False
+                self.sent += size
+                self.messages_sent += 1
                 if self._queue:
                     self._queue.extend(buffers)
+                    self.queued += size
                     return True
                 side: Any = self.transmit_side
                 try:
@@ -220,9 +235,10 @@ class Stream(BasicStream):
                 except OSError:
                     pass  # Full. Or broken: the broker finds out when it tries.
                 finally:
-                    is_rest = sum(sent) < sum(map(len, buffers))
+                    is_rest = sum(sent) < size
                     if is_rest:
                         self._queue.extend(buffers)
+                        self.queued += size
                         self._drop(sum(sent))
         finally:
             if is_rest:
@@ -245,15 +261,25 @@ class Stream(BasicStream):
                 self._queue.clear()
                 reason = "the connection to context %s is broken" % self.name
                 broker.call_later(1.0, lambda: self.disconnect(broker, reason))
-            if self._queue:
-                return
-            broker._stop_transmit(self)
-        if self._finishing:
+            is_done = not self._queue
+            if is_done:
+                broker._stop_transmit(self)
+        # At half the mark, so that those who wait do not wake for every message.
+        if self.held_back and self.queued <= self.router.high_water_mark // 2:
+            self._make_room()
+        if is_done and self._finishing:
             self.on_disconnect(broker)
+
+    def _make_room(self) -> None:
+        """Let those go on that were held back because of a full queue. Broker thread only."""
+        held_back, self.held_back = self.held_back, []
+        for go_on in held_back:
+            go_on()
 
     def _drop(self, count: int) -> None:
         """Forget the first `count` bytes of the queue; they were sent."""
         queue = self._queue
+        self.queued -= count
         while queue and count >= 0:
             size = len(queue[0])
             if size > count:

@@ -11,30 +11,35 @@ from mitogen.core import handles, logs
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.core.message import Message
-    from mitogen.core.router import Router
+    from mitogen.parent import Router
+
+
+#: Levels as they are written.
+_LEVELS = frozenset(map(str, range(1000)))
 
 
 class LogForwarder:
     """Log what children send. Broker thread."""
 
     def __init__(self, router: Router) -> None:
-        self._router = router
+        self._names = router.routes.names
         router.add_handler(self._on_forward_log, handles.FORWARD_LOG)
 
     def _on_forward_log(self, msg: Message) -> None:
         if msg.is_dead:
             return
-        name, _, rest = msg.data.decode("utf-8", "replace").partition("\0")
+        # As much as a child sends in one; it may be in other hands.
+        data = msg.data[: 4 * logs.LINE_LIMIT].decode("utf-8", "replace")
+        name, _, rest = data.partition("\0")
         level_text, _, text = rest.partition("\0")
-        level = int(level_text) if level_text.isdigit() else logs.INFO
+        level = int(level_text) if level_text in _LEVELS else logs.INFO
         # Imported with the first line that a child sends.
         import logging
 
         logger = logging.getLogger("mitogen.ctx")
         if not logger.isEnabledFor(level):
             return
-        context = self._router._contexts.get(msg.src_id)
-        name_here = "mitogen.ctx.%s" % (context.name if context else msg.src_id)
+        name_here = "mitogen.ctx.%s" % self._names.get(msg.src_id, msg.src_id)
         record = logging.LogRecord(name_here, level, "", 0, "%s: %s", (name, text), None)
         try:
             logger.handle(record)

@@ -53,6 +53,11 @@ def rename(source: str) -> str:
     passed = {node.arg or "" for node in ast.walk(tree) if isinstance(node, ast.keyword)}
     for function in _outermost(tree):
         changes += _changes(function, passed, lines)
+    return replace(lines, changes)
+
+
+def replace(lines: list[bytes], changes: Iterable[Change]) -> str:
+    """Return the text of `lines` with `changes` made."""
     # From the end, so that the positions before it stay right.
     for row, column, old, new in sorted(changes, reverse=True):
         line = lines[row]

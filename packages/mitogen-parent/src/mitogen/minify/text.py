@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from mitogen.minify.plan import plan
+from mitogen.minify.private import shorten
 from mitogen.minify.rename import rename
 from mitogen.minify.writer import Writer
 
@@ -17,10 +18,11 @@ def minify(source: str, own: bool = False) -> str:
 
     :param source: text of a whole module.
     :param own: a module of the library: rename local variables as well, see `mitogen.minify.rename`,
-        join what stands in brackets to one line, and cut ``TYPE_CHECKING = False``.
+        and some attributes, see `mitogen.minify.private`; join what stands in brackets to one line;
+        cut ``TYPE_CHECKING = False``.
     :raises SyntaxError: the text is no Python that this interpreter understands.
     """
     source = source.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     lines = source.split("\n")
     text = Writer(lines, plan(ast.parse(source), lines, own), own).write(source)
-    return rename(text) if own else text
+    return shorten(rename(text)) if own else text

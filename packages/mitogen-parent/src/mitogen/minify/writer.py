@@ -97,7 +97,8 @@ class Writer:
     def _emit(self, kind: int, text: str, start: Position, end: Position) -> None:
         #: The line that the token begins on in the result.
         row = start[0]
-        if self._join and self._is_open and self._depth:
+        if self._join and self._is_open and (self._depth or text == ":"):
+            # The colon: of a function whose result was annotated on a later line.
             row = self._row
         if row > self._row:
             # What was cut may have held the brackets that made line breaks part of an expression.

@@ -133,10 +133,21 @@ class Hello:
         return self.tag == implementation.cache_tag and self.magic == MAGIC_NUMBER.hex()
 
 
+def missing(hello: Hello, config: dict[str, Any]) -> list[str]:
+    """Return the modules that must be fetched before `answer` can be called."""
+    return bundle.missing(*_needs(hello, config))
+
+
+def _needs(hello: Hello, config: dict[str, Any]) -> tuple[bool, list[str]]:
+    extras = bundle.extras(hello.version, hello.platform, config)
+    return hello.same_code and bundle.has_code(), extras
+
+
 def answer(hello: Hello, config: dict[str, Any], compress: bool) -> bytes:
     """Return the cheapest payload that starts the core on the target that said `hello`."""
-    if hello.core_path is None:
-        extras = bundle.extras(hello.version, hello.platform, config)
-        return bundle.payload(hello.same_code, config, compress, extras)
+    if hello.core_path is None or not bundle.has_files():
+        hello.core_path = None
+        as_code, extras = _needs(hello, config)
+        return bundle.payload(as_code, config, compress, extras)
     wanted = {"path": hello.core_path, "digest": bundle.digest(), "files": bundle.files()}
     return bundle.frame((BOOT_INSTALLED, wanted, config))

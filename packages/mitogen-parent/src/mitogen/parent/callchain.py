@@ -16,7 +16,7 @@ from types import MethodType
 from mitogen.core import handles, serialization
 from mitogen.core.errors import CallError, ChannelError, SerializationError, TimeoutError
 from mitogen.core.message import Message, make
-from mitogen.core.receiver import Receiver
+from mitogen.core.receiver import Receiver, Sender, receiver_of
 from mitogen.core.targets import forget_chain
 
 TYPE_CHECKING = False
@@ -31,6 +31,11 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _next_chain = count(1).__next__
+
+
+def unique_text(context: Context) -> str:
+    """Return a text that nobody else in the tree uses."""
+    return "%d-%d-%d" % (context._router().context_id, os.getpid(), _next_chain())
 
 
 def function_path(fn: Any) -> tuple[str, str | None, str]:
@@ -76,12 +81,12 @@ class CallChain:
     :ivar chain_id: what the calls carry on the wire; None unless pipelined.
     """
 
+    _handle = handles.CALL_FUNCTION
+
     def __init__(self, context: Context, pipelined: bool = False, timeout: float | None = None) -> None:
         self.context = context
         self.timeout = timeout
-        self.chain_id = (
-            "%d-%d-%d" % (context._router().context_id, os.getpid(), _next_chain()) if pipelined else None
-        )
+        self.chain_id = unique_text(context) if pipelined else None
 
     def __repr__(self) -> str:
         return "CallChain(%r, %r)" % (self.context, self.chain_id)
@@ -112,7 +117,15 @@ class CallChain:
         module, class_name, name = function_path(fn)
         call = (self.chain_id, module, class_name, name, args, kwargs)
         try:
-            return serialization.dumps(call, "call")
+            body = serialization.dumps(call, "call")
+            senders = {
+                id(value): value for value in (*args, *kwargs.values()) if isinstance(value, Sender)
+            }
+            for sender in senders.values():
+                receiver = receiver_of(sender)
+                if receiver is not None:
+                    receiver.note_holder(self.context)
+            return body
         except SerializationError as e:
             # The path is better told from the caller's point of view.
             text = str(e).replace("call[4]", "args", 1).replace("call[5]", "kwargs", 1)
@@ -130,7 +143,7 @@ class CallChain:
         router = self.context._router()
         here = router.context_id
         body = self._body(fn, args, kwargs)
-        router.route(make(self.context.context_id, here, here, handles.CALL_FUNCTION, 0, body))
+        router.route(make(self.context.context_id, here, here, self._handle, 0, body))
 
     def call_async(self, fn: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Receiver:
         """Call `fn`, and return a `Receiver` for its result at once.
@@ -147,7 +160,7 @@ class CallChain:
         receiver = Receiver(router, None, False, context)
         try:
             router.route(
-                make(context.context_id, here, here, handles.CALL_FUNCTION, receiver.handle, body)
+                make(context.context_id, here, here, self._handle, receiver.handle, body), self.timeout
             )
         except BaseException:
             receiver.close()
@@ -189,3 +202,9 @@ class CallChain:
         """
         receiver.close()
         self.context.send(Message(handle=handles.CANCEL_CALL, data=b"%d" % receiver.handle))
+
+
+class Aside(CallChain):
+    """Calls that each run in a thread of their own, whatever else the context runs meanwhile."""
+
+    _handle = handles.CALL_ASIDE

@@ -18,24 +18,29 @@ import os
 # The C module alone: `socket` adds the names of constants as enums, at 20 times the cost.
 from _socket import socketpair
 
-from mitogen.core import logs
+from mitogen.core import handles, logs, serialization
 from mitogen.core.errors import StreamError
 from mitogen.core.latch import Latch
+from mitogen.core.message import make
+from mitogen.core.pressure import pause
 from mitogen.core.signals import listen
 from mitogen.core.stream import BasicStream, Side, Stream
 from mitogen.parent import bootstrap, handshake
+from mitogen.parent.options import Options
 from mitogen.parent.process import SIGKILL, SIGTERM, Process, describe_status, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from mitogen.core.broker import Broker
     from mitogen.core.timers import Timer
     from mitogen.parent.context import Context
-    from mitogen.parent.options import Options
-    from mitogen.parent.router import Router
+    from mitogen.parent.starter import Starter
 
+#: The first call of a context that is to write debug logs.
+_ENABLE_DEBUG: tuple[object, ...] = (None, "mitogen.core.debuglog", None, "enable_debug", (), {})
 #: Seconds that a closed connection waits for the exit status of its process, so as to name it.
 _STATUS_WAIT = 0.02
 #: Seconds that a process may outlive its connection before SIGTERM, and after that before SIGKILL. A
@@ -89,13 +94,16 @@ class ChildStream(Stream):
             data, self.handshake.rest = self.handshake.rest, b""
         if data and not self.closed:
             Stream.receive_data(self, broker, data)
+            # A child that asks without reading the answers would fill our memory with them.
+            if self.queued > self.router.high_water_mark:
+                pause(self, self)
 
     def on_end(self, broker: Broker) -> None:
         self.connection.on_stream_end()
 
     def on_shutdown(self, broker: Broker) -> None:
         if self.handshake.state == handshake.FRAMES:
-            self.connection.context.send_shutdown(now=True)
+            self.connection.send_shutdown(now=True)
         else:
             self.connection.fail("the broker is shutting down")
 
@@ -103,27 +111,29 @@ class ChildStream(Stream):
 class Connection:
     """Start one context. Transports override the class attributes and `command`.
 
-    :param router: router that the context will belong to.
+    :param starter: the starter of the router that the context will belong to; in a master, that router.
     :param options: what was asked for.
     :ivar context: the `Context`, which is usable once `wait` returned it.
     """
 
     #: For the names of contexts, and in errors.
     transport = "local"
+    #: What holds the options of the transport.
+    options_class: type[Options] = Options
     #: True if the other side may have another interpreter, and a core installed.
     find_core = False
     #: True if what is sent crosses a network.
     compress = False
 
-    def __init__(self, router: Router, options: Options) -> None:
-        self.router = router
+    def __init__(self, starter: Starter, options: Options) -> None:
+        self.starter = starter
+        self.router = router = starter.router
         self.options = options
         self.broker = router.broker
         if self.broker.dead_reason:
             raise StreamError("%s", self.broker.dead_reason)
-        self.context_id = router.allocate_id()
-        self.name = options.name or "%s.%d" % (self.transport, self.context_id)
-        self.context: Context
+        self.context_id = starter.allocate_id()
+        self.name = options.name or self._default_name(self.context_id)
         self.stream: ChildStream
         self.process: Process
         self.errors: ErrorOutput
@@ -135,6 +145,9 @@ class Connection:
         self._up = False
         self._detached = False
         self._why_forced = ""
+
+    def _default_name(self, number: int) -> str:
+        return "%s%s.%d" % (self.options.name_prefix, self.transport, number)
 
     # -- For transports ------------------------------------------------------------------------
 
@@ -162,15 +175,27 @@ class Connection:
             "parent_ids": [self.router.context_id] + self.router.parent_ids,
             "max_message_size": self.router.max_message_size,
             "unidirectional": self.router.unidirectional if unidirectional is None else unidirectional,
-            "debug": options.debug or self.router.debug,
-            "profiling": options.profiling or self.router.profiling,
-            "log_level": self.router.child_log_level(),
+            "debug": options.debug or self.starter.debug,
+            "profiling": options.profiling or self.starter.profiling,
+            "log_level": self.starter.child_log_level(),
+            "keepalive": self.starter.keepalive_interval,
+            "is_ruled": self.router.table.is_ruled or self.router.table.policy is not None,
             "python": None,
             "close_fds": False,
             "stdio": True,
         }
 
     # -- Starting; any thread ------------------------------------------------------------------
+
+    def launch(self, argv: list[str], executable: str, opened: list[int]) -> tuple[int, Any]:
+        """Start the process; return its id, and a `Popen` if `subprocess` had to be used.
+
+        :param argv: what `command` returned, as is `executable`.
+        :param opened: descriptors: our end of the connection and the other one, and those to read and
+            write the pipe for its stderr.
+        :raises OSError: the program can't be started.
+        """
+        return spawn(argv, executable, (opened[1], opened[1], opened[3]))
 
     def start(self) -> None:
         """Start the process and hand it to the broker.
@@ -184,7 +209,7 @@ class Connection:
                 opened.append(sock.detach())
             opened += os.pipe()
             fd, theirs, error_read, error_write = opened
-            pid, popen = spawn(argv, executable, (theirs, theirs, error_write))
+            pid, popen = self.launch(argv, executable, opened)
         except BaseException as e:
             for fd in opened:
                 os.close(fd)
@@ -200,11 +225,17 @@ class Connection:
         os.close(theirs)
         os.close(error_write)
         if not self.options.name and self.transport == "local":
-            self.name = "local.%d" % pid
-        self.context = self.router.make_context(self.context_id, self.name)
+            self.name = self._default_name(pid)
+        # Whoever asked for it gets a reference of the class that the router works with.
+        self.context: Any = self.router.make_context(self.context_id, self.name)
         self.stream = ChildStream(self, fd, fd)
         self.process = Process(self.broker, pid, popen)
         self.errors = ErrorOutput(error_read, self.name)
+        if self.starter.keepalive_interval:
+            # Here, since the broker thread can't wait for an import.
+            from mitogen.core.keepalive import watch_child
+
+            self._watch: Any = watch_child
         try:
             self.broker.defer(self._attach)
         except BaseException:
@@ -226,7 +257,7 @@ class Connection:
             raise
         if error is not None:
             raise error
-        return self.context
+        return self.context  # type: ignore[no-any-return]
 
     @property
     def _ready(self) -> bool:
@@ -259,6 +290,9 @@ class Connection:
         elif event == handshake.READY:
             self._deadline.cancel()
             self._hand_out()
+            interval = self.starter.keepalive_interval
+            if interval:
+                self._watch(self.stream, interval)
 
     def _on_hello(self, hello: bootstrap.Hello) -> None:
         if hello.too_old:
@@ -273,7 +307,17 @@ class Connection:
         self._send_core(hello)
 
     def _send_core(self, hello: bootstrap.Hello) -> None:
-        self.stream.write([bootstrap.answer(hello, self.child_config(), self.compress)])
+        config = self.child_config()
+        names = bootstrap.missing(hello, config)
+        if names:
+            self.starter.fetch(names, lambda: self._answer(hello, config))
+        else:
+            self._answer(hello, config)
+
+    def _answer(self, hello: bootstrap.Hello, config: dict[str, Any]) -> None:
+        if self.stream.closed:
+            return
+        self.stream.write([bootstrap.answer(hello, config, self.compress)])
         if hello.core_path is None:
             self._hand_out()
         # Else it may ask for more yet, and would read a call in its place.
@@ -283,8 +327,15 @@ class Connection:
         if not self._up:
             self._up = True
             self.router.add_link(self.context, self.stream)
-            self.router.connections[self.context_id] = self
+            self.starter.connections[self.context_id] = self
+            self.starter.routes.announce(self.context_id, self.name)
+            if self.options.debug or self.starter.debug:
+                self._send(handles.CALL_FUNCTION, serialization.dumps(_ENABLE_DEBUG))
             self._result.put(None)
+
+    def _send(self, handle: int, body: serialization.Body) -> None:
+        here = self.router.context_id
+        self.stream.send(make(self.context_id, here, here, handle, 0, body))
 
     def _on_deadline(self) -> None:
         waited = "hello" if self._hello is None else "its core to start"
@@ -308,7 +359,7 @@ class Connection:
             self.fail("it closed the connection")
 
     def _on_exit(self) -> None:
-        self.router.connections.pop(self.context_id, None)
+        self.starter.connections.pop(self.context_id, None)
         # What it wrote last may still be unread; the end of that comes here again, by on_stream_end.
         for _ in range(1000):
             if self.stream.closed or self.stream.receive_side is None:
@@ -349,18 +400,24 @@ class Connection:
 
     # -- Endings; broker thread ----------------------------------------------------------------
 
-    def end(self, ended: Latch | None = None) -> None:
+    def send_shutdown(self, now: bool) -> None:
+        """Ask the context to go.
+
+        :param now: do not let it finish what it runs.
+        """
+        self._send(handles.SHUTDOWN, b"now" if now else b"")
+
+    def end(self, ended: Callable[[], object]) -> None:
         """Let the context finish; use force when it does not.
 
-        :param ended: gets None once its process is gone.
+        :param ended: called once its process is gone.
         """
-        if ended is not None:
-            if self.process.status is not None:
-                ended.put(None)
-            else:
-                listen(self.process, "exit", ended.put)
+        if self.process.status is not None:
+            ended()
+        else:
+            listen(self.process, "exit", ended)
         if not self.stream.closed:
-            self.context.send_shutdown(now=False)
+            self.send_shutdown(now=False)
             patience = self.broker.shutdown_timeout + _TERM_AFTER
             self.broker.call_later(patience, self._terminate)
 
@@ -378,6 +435,6 @@ class Connection:
         """Let the child live on by itself: close the connection, and leave its process alone."""
         self._detached = True
         self._failed = True
-        self.router.connections.pop(self.context_id, None)
+        self.starter.connections.pop(self.context_id, None)
         self.process.abandon()
         self.stream.disconnect(self.broker, "%s detached" % self._title())

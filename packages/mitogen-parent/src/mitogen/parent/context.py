@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import mitogen.core
 from mitogen.core import handles
+from mitogen.core.errors import CallError, ChannelError, Error, StreamError
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message
-from mitogen.parent.callchain import CallChain
+from mitogen.core.opening import OpenedChannel, serve
+from mitogen.core.signals import listen
+from mitogen.core.stats import stats
+from mitogen.core.targets import allow_calls
+from mitogen.parent.callchain import Aside, CallChain, function_path, unique_text
+from mitogen.parent.requests import cancel_start, end_here, start_here
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import ParamSpec, TypeVar
+    from typing import Any, Concatenate, ParamSpec, TypeVar
 
-    from mitogen.core.receiver import Receiver
+    from mitogen.core.receiver import Channel, Receiver
     from mitogen.core.router import Router as CoreRouter
+    from mitogen.parent.connection import Connection
+    from mitogen.parent.options import Options
+    from mitogen.parent.starter import Starter
 
     P = ParamSpec("P")
     T = TypeVar("T")
@@ -26,9 +35,11 @@ class Context(mitogen.core.Context):
     :ivar default_call_chain: the `CallChain`, not pipelined and without a time-out, that `call`,
         `call_async` and `call_no_reply` use.
     :ivar python_version: version of its interpreter, as in ``(3, 11, 7)``, where this process started it.
+    :ivar via: the context that started it at the request of this process.
     """
 
     python_version: tuple[int, ...] | None = None
+    via: Context | None = None
 
     def __init__(self, router: CoreRouter | None, context_id: int, name: str | None = None) -> None:
         mitogen.core.Context.__init__(self, router, context_id, name)
@@ -47,22 +58,114 @@ class Context(mitogen.core.Context):
         """See `CallChain.call_no_reply`."""
         self.default_call_chain.call_no_reply(fn, *args, **kwargs)
 
+    def open_channel(
+        self, fn: Callable[Concatenate[Channel, P], object], *args: P.args, **kwargs: P.kwargs
+    ) -> OpenedChannel:
+        """Call ``fn(channel, *args, **kwargs)`` in the context, and return the other end of `channel`.
+
+        Both ends send and receive, at once and until one is closed, the function ends, or a context is
+        gone; then waits on either end fail with `ChannelError` and the reason. It is a call like any
+        other, so others wait for its end; `OpenedChannel.result` waits for it, too.
+
+        :raises SerializationError: an argument can't be sent.
+        :raises TypeError: `fn` can't be found by name in another context.
+        """
+        channel = OpenedChannel(self._router(), self)
+        try:
+            target = (channel.to_sender(), *function_path(fn), args, kwargs)
+            channel.begin(self.call_async(serve, *target))
+        except BaseException:
+            channel.close()
+            raise
+        return channel
+
+    def call_aside(self, fn: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Like `call`, but run `fn` in a thread of its own, whatever else the context runs meanwhile.
+
+        For looking into a context that is busy. Such a call can't be interrupted.
+        """
+        return Aside(self).call(fn, *args, **kwargs)
+
+    def start_child(self, cls: type[Connection], options: Options) -> Context:
+        """Have the context start another one: what the factories do with `via`.
+
+        :param cls: the connection class of the transport, which travels there like any other code.
+        :param options: what was asked for.
+        :raises StreamError: it could not be started, or did not come up in time.
+        """
+        options.name_prefix = self.name + "."
+        options.request = unique_text(self)
+        try:
+            # A fork has to be made by the thread that runs calls, in line with those.
+            call = self.call if getattr(cls, "in_line", False) else self.call_aside
+            found = call(start_here, cls.__module__, cls.__qualname__, vars(options))
+        except CallError as e:
+            if e.type_name != "mitogen.core.errors.StreamError":
+                raise
+            raise StreamError("%s (started via %s)", e.text, self.name) from None
+        except ChannelError as e:
+            raise StreamError("could not be started via %s: %s", self.name, e) from None
+        except BaseException:
+            # Most likely a KeyboardInterrupt: nobody would ever use, or end, what comes up there.
+            try:
+                Aside(self).call_no_reply(cancel_start, options.request)
+            except Error:
+                pass  # It went, or this context does.
+            raise
+        context_id, name, version = found
+        context: Any = self._router().make_context(context_id, name)
+        context.name = name
+        context.python_version = version
+        context.via = self
+        return context  # type: ignore[no-any-return]
+
     def shutdown(self, wait: bool = False) -> Latch | None:
         """Ask the context to finish its calls and go. A hung one is ended by force: its running call is
         interrupted after its grace period, and its process gets SIGTERM, then SIGKILL.
 
         :param wait: return once the context has ended.
         :returns: a `Latch` that gets None when the context has ended; None if `wait` is set.
-        :raises Error: another context started it.
         :raises ChannelError: the broker has ended, and the context with it.
         """
-        router = self._router()
         ended = Latch()
-        router.broker.defer_sync(lambda: router.end_context(self, ended))  # type: ignore[attr-defined]
+        router: Any = self._router()
+        if self.via is not None:
+            receiver = Aside(self.via).call_async(end_here, self.context_id)
+            # Whatever the answer is: also with the one that asked, all that it started is gone.
+            receiver.notify = lambda receiver: ended.put(None)
+            if not receiver.empty():
+                ended.put(None)
+        else:
+            router.broker.defer_sync(lambda: self._end(router.starter, ended))
         if wait:
             ended.get()
             return None
         return ended
+
+    def _end(self, starter: Starter, ended: Latch) -> None:
+        try:
+            starter.end_context(self.context_id, ended.put)
+        except Error:
+            # Somebody else started it. It has our authority to go, and the routes tell when it went.
+            listen(self, "disconnect", ended.put)
+            if self.reason:
+                ended.put(None)
+            self.send_shutdown(now=False)
+
+    def allow_calls_from(self, other: Context) -> None:
+        """Let another context call functions in this one, as its parents may, until it ends.
+
+        :param other: any context of the tree. Whoever controls it controls this one from then on.
+        :raises ChannelError: the context is gone.
+        """
+        self.call(allow_calls, other.context_id)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the figures of the context's router, also while it is busy: see `Router.stats`.
+
+        :raises ChannelError: the context is gone.
+        """
+        return self.call_aside(stats)
 
     def send_shutdown(self, now: bool) -> None:
         """Send the SHUTDOWN message alone.

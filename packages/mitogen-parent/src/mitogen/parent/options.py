@@ -42,8 +42,7 @@ class Options:
     ) -> None:
         if remote_name is not None and "/" in remote_name:
             raise StreamError(
-                "remote_name %r has a slash: it becomes part of the path that tells Python where it is"
-                " installed; use another character",
+                "remote_name %r has a slash, but becomes part of a path: use another character",
                 remote_name,
             )
         if connect_timeout is not None and connect_timeout <= 0:
@@ -55,6 +54,10 @@ class Options:
         self.profiling = profiling
         self.unidirectional = unidirectional
         self.name = name
+        #: With `via`, what the start is called by whoever asked for it.
+        self.request = ""
+        #: What a name made from the transport and the target begins with.
+        self.name_prefix = ""
 
 
 _default_remote_name = ""

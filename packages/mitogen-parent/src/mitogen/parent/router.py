@@ -1,39 +1,29 @@
-"""The router of a context that starts others: `Router`, with the context factories."""
+"""The router of a master: `Router`, one that starts contexts."""
 
 from __future__ import annotations
 
 import mitogen.core
-from mitogen.core import handles
-from mitogen.core.errors import Error
+from mitogen.core import logs
+from mitogen.core.forwarding import ForwardingTable
+from mitogen.core.stats import stats
 from mitogen.parent.context import Context
-from mitogen.parent.local import LocalConnection
-from mitogen.parent.options import Options
+from mitogen.parent.starter import Starter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
     from mitogen.core.broker import Broker
-    from mitogen.core.latch import Latch
-    from mitogen.core.message import Message
-    from mitogen.core.stream import Stream
-    from mitogen.parent.connection import Connection
+    from mitogen.core.child import ExternalContext
 
 
-def is_immediate_child(msg: Message, stream: Stream) -> bool:
-    """Policy for `Router.add_handler`: the message comes from the child at the other end of its link."""
-    return msg.src_id == stream.remote_id and msg.auth_id == stream.remote_id
+class Router(mitogen.core.Router, Starter):
+    """A router that starts contexts. See `mitogen.core.Router` for the parameters."""
 
-
-class Router(mitogen.core.Router):
-    """A router that starts contexts. See `mitogen.core.Router` for the parameters.
-
-    :ivar connections: the connections that are up, by context id; broker thread only.
-    """
-
-    #: Write profiles of the broker and main threads of every context started from now on; and in a
-    #: master, of the broker thread of each broker made from now on.
-    profiling = False
+    context_class = Context
+    table_class = ForwardingTable
+    table: ForwardingTable
 
     def __init__(
         self,
@@ -46,12 +36,12 @@ class Router(mitogen.core.Router):
         mitogen.core.Router.__init__(
             self, broker, context_id, parent_ids, max_message_size, unidirectional
         )
-        self.debug = False
-        self.connections: dict[int, Connection] = {}
-        self.add_handler(self._on_detaching, handles.DETACHING, policy=is_immediate_child)
+        Starter.__init__(self, self)
 
     def make_context(self, context_id: int, name: str | None = None) -> Context:
-        return Context(self, context_id, name)
+        """Return the reference to a context: the one that is in use already, or a new one. Any thread."""
+        name = name or self.routes.names.get(context_id)
+        return mitogen.core.Router.make_context(self, context_id, name)  # type: ignore[return-value]
 
     def context_by_id(self, context_id: int, via_id: int | None = None) -> Context:
         """Return the `Context` of an id. Any thread.
@@ -61,19 +51,7 @@ class Router(mitogen.core.Router):
         """
         if via_id is not None:
             self.broker.defer(self.add_route, context_id, via_id)
-        context = self._contexts.get(context_id)
-        return context if isinstance(context, Context) else self.make_context(context_id)
-
-    def allocate_id(self) -> int:
-        """Return a context id that is unused in the whole tree. Any thread."""
-        raise NotImplementedError
-
-    def child_log_level(self) -> int:
-        """Return the lowest level of log records that children send."""
-        return self.config_log_level
-
-    #: What a child takes over where it has no logging of its own to ask.
-    config_log_level = 30
+        return self.make_context(context_id)
 
     def enable_debug(self) -> None:
         """Write debug logs of this context, and of those started from now on, to
@@ -87,58 +65,59 @@ class Router(mitogen.core.Router):
         enable_debug()
         self.debug = True
 
-    # -- Factories; any thread but the broker's ------------------------------------------------
-
-    def connect_with(self, connection: Connection) -> Context:
-        """Start `connection`, wait for it, and return its context.
-
-        :raises StreamError: it could not be started, or did not come up in time.
-        """
-        connection.start()
-        return connection.wait()
-
-    def local(
+    def fork(
         self,
-        remote_name: str | None = None,
-        python_path: str | Sequence[str] | None = None,
+        on_fork: Callable[[], object] | None = None,
+        on_start: Callable[[ExternalContext], object] | None = None,
         debug: bool = False,
-        connect_timeout: float | None = None,
         profiling: bool = False,
-        unidirectional: bool | None = None,
-        name: str | None = None,
+        via: Context | None = None,
     ) -> Context:
-        """Start a context on this machine, as a subprocess.
+        """Start a context that is a fork of this process, or of that of `via`: it begins with a copy of
+        all that is in its memory. See `mitogen.fork` for what that means, and prefer `local` where it
+        does.
 
-        :param remote_name: what follows ``mitogen:`` in the process list; by default who started it:
-            ``user@host:pid``. It must not contain a slash.
-        :param python_path: the interpreter, or a list: a command that ends with one. By default the one
-            that runs this program.
+        Not with any thread but the one that calls this, and those of brokers.
+
+        :param on_fork: called as ``on_fork()`` in the new process, before anything else of the program.
+            It puts in order what the program or its libraries would not expect to be copied.
+        :param on_start: called as ``on_start(econtext)`` in the new process once it can send and receive,
+            and before the first call. It may be a main function, and run for as long as it likes.
         :param debug: write debug logs there (see `enable_debug`).
-        :param connect_timeout: seconds for it to become usable; 30 by default.
         :param profiling: write profiles there.
-        :param unidirectional: let its children talk to it and its parents only; by default as this
-            router does.
-        :param name: name of the context; ``local.PID`` by default.
-        :raises StreamError: the process could not be started, or did not come up in time.
+        :param via: the context that is to fork; by default this one. It forks once it has run the calls
+            that it has. There, functions are found by their names, as in calls.
+        :raises StreamError: other threads run, the process could not be forked, or a function failed.
         """
-        options = Options(
-            remote_name, python_path, debug, connect_timeout, profiling, unidirectional, name
-        )
-        return self.connect_with(LocalConnection(self, options))
+        # Few programs fork.
+        from mitogen.fork import fork
 
-    # -- Broker thread -------------------------------------------------------------------------
+        return fork(self, on_fork, on_start, debug, profiling, via)
 
-    def end_context(self, context: Context, ended: Latch) -> None:
-        """End a context, by force if need be; `ended` gets None when it is gone."""
-        connection = self.connections.get(context.context_id)
-        if connection is not None:
-            connection.end(ended)
-        elif self.stream_by_id(context.context_id) is None:
-            ended.put(None)  # It is gone already.
-        else:
-            raise Error("%r was started by another context, which alone can end it", context)
+    @property
+    def routing_policy(self) -> Callable[[int, int], bool] | None:
+        """Who may talk to whom, below this context: None, or called as ``policy(src_id, dst_id)``.
 
-    def _on_detaching(self, msg: Message) -> None:
-        connection = self.connections.get(msg.src_id)
-        if connection is not None and not msg.is_dead:
-            connection.detach()
+        It is asked for each message between two contexts that were started from here, of which neither
+        started the other, whether it may pass; an answer is a message of its own. What raises, refuses.
+        Contexts that start others ask here, so set it before those are started. Broker thread: it must
+        not block.
+        """
+        return self._policy
+
+    @routing_policy.setter
+    def routing_policy(self, policy: Callable[[int, int], bool] | None) -> None:
+        self._policy = policy
+        self.table.policy = None if policy is None else self._ask_policy
+
+    _policy: Callable[[int, int], bool] | None = None
+
+    def _ask_policy(self, src_id: int, dst_id: int) -> bool:
+        return bool(logs.attempt("the routing policy", self._policy, src_id, dst_id))  # type: ignore[arg-type]
+
+    def stats(self) -> dict[str, Any]:
+        """Return what this router has done so far: see `mitogen.core.stats.stats`. Any thread."""
+        return stats(self)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError("a router has no attribute %r" % name)
