@@ -30,20 +30,10 @@ if TYPE_CHECKING:
 #: Modules of the core that few children need. They are imported over the wire when they are, or sent
 #: along to those that need them to start: see `extras`.
 ON_DEMAND = frozenset(
-    ["boot", "debuglog", "defer", "describe", "detach", "explain", "forwarding", "keepalive", "locallog"]
-    + [
-        "loghandler",
-        "names",
-        "oldpython",
-        "opening",
-        "pollers",
-        "pressure",
-        "profiling",
-        "receiver",
-        "stats",
-        "stdtypes",
-    ]
-    + ["targets", "upgrade"]
+    ["boot", "credit", "debuglog", "defer", "describe", "detach", "explain"]
+    + ["forwarding", "keepalive", "locallog", "loghandler", "names", "oldpython", "opening"]
+    + ["pollers", "pressure", "profiling", "receiver", "stats", "stdtypes", "targets"]
+    + ["upgrade", "watching"]
 )
 
 #: Packages among the modules of the bundle.
@@ -73,10 +63,12 @@ TEXT_MODULE = "mitogen.core.core_text"
 PARENT_MODULE = "mitogen.core.parent_half"
 PARENT_NAMES = (
     *("mitogen.parent", "mitogen.parent.bootstrap", "mitogen.parent.connection"),
-    *("mitogen.parent.forward", "mitogen.parent.handshake", "mitogen.parent.local"),
-    *("mitogen.parent.options", "mitogen.parent.process", "mitogen.parent.routes"),
-    *("mitogen.parent.starter", "mitogen.bundle", "mitogen.core.boot", "mitogen.core.forwarding"),
+    *("mitogen.parent.forward", "mitogen.parent.handshake", "mitogen.parent.link"),
+    *("mitogen.parent.local", "mitogen.parent.options", "mitogen.parent.process"),
+    *("mitogen.parent.routes", "mitogen.parent.starter", "mitogen.bundle"),
+    *("mitogen.core.boot", "mitogen.core.forwarding", "mitogen.core.credit"),
     *("mitogen.core.pressure", "mitogen.core.receiver", "mitogen.core.targets"),
+    *("mitogen.core.watching",),
 )
 
 #: Modules of the bundle, within `mitogen.core`. That the list is complete, a test tells.

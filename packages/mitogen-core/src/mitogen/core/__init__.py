@@ -17,9 +17,9 @@ From the pure to the wired (each line imports only from those above it):
     child, boot                         putting it all together
 
 What few children need is not in the bundle that they are started with, but imported when it is needed:
-receiver, opening, names, targets, describe, explain, stdtypes, loghandler, debuglog, detach, profiling,
-pressure, keepalive and stats; upgrade and forwarding, for children that have children; and locallog,
-which only masters need. Where the platform needs them, pollers and oldpython come along with the bundle.
+receiver, credit, watching, opening, names, targets, describe, explain, stdtypes, loghandler, debuglog,
+detach, profiling, pressure, keepalive, stats; upgrade and forwarding, for children that have children;
+locallog, for masters. Where the platform needs them, pollers and oldpython come along with the bundle.
 """
 
 from __future__ import annotations

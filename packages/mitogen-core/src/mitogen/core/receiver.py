@@ -16,11 +16,13 @@ from __future__ import annotations
 
 from _thread import get_ident
 
-from mitogen.core import handles, serialization
-from mitogen.core.errors import FORKED, ChannelError, Error, LatchError, TimeoutError
+from mitogen.core import serialization
+from mitogen.core.credit import Credit
+from mitogen.core.errors import FORKED, ChannelError, Error, LatchError
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message, make
 from mitogen.core.signals import listen
+from mitogen.core.watching import watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -227,66 +229,6 @@ class Receiver:
             yield msg
 
 
-def watch(router: Router, respondent: Context, handle: int) -> None:
-    """Have all on the way to the respondent of a handle note that this context must be told when it goes.
-
-    The parent needs no notice: its end is that of the connection. Those above it may be lost without it,
-    when one on the way detaches. Each handle gives notice, since a refusal is told to that handle alone.
-    """
-    context_id = respondent.context_id
-    parent_link = router.table.parent_link
-    if parent_link is None or router.table.link_to(context_id) is not parent_link:
-        return
-    if context_id != router.parent_ids[0]:
-        if handles.DEL_ROUTE not in router._handlers:
-            router.add_handler(on_del_route, handles.DEL_ROUTE)
-        here = router.context_id
-        router.route(make(context_id, here, here, handles.NOTICE, handle, b""))
-
-
-def on_del_route(msg: Message) -> None:
-    """Handle what the parent says of contexts that are gone: their ids, a colon, and why."""
-    router = msg.router
-    if router is not None and msg.src_id in router.parent_ids and not msg.is_dead:
-        ids, _, reason = msg.data.decode().partition(":")
-        router.lose([int(number) for number in ids.split(",")], reason)
-
-
-class _Credit:
-    """How many messages a sender may send: a token in a latch for each."""
-
-    def __init__(self, context: Context, count: int) -> None:
-        self._router = context._router()
-        self._tokens = Latch()
-        self._reason = ""
-        for _ in range(count):
-            self._tokens.put()
-        self.handle = self._router.add_handler(self._on_reply, respondent=context)
-        watch(self._router, context, self.handle)
-
-    def _on_reply(self, msg: Message) -> None:
-        if msg.is_dead:
-            self._reason = str(msg.unpickle(throw=False))
-            self._tokens.close()
-            return
-        for _ in range(msg.unpickle()):
-            self._tokens.put()
-
-    def take(self, timeout: float | None) -> None:
-        """Wait until one more message may be sent, and take note of it."""
-        try:
-            on_broker = get_ident() == self._router.broker._thread_id
-            self._tokens.get(timeout, not on_broker)
-        except LatchError:
-            raise ChannelError("%s", self._reason or FORKED) from None
-        except TimeoutError:
-            raise TimeoutError("the receiver has as many unread messages as it takes") from None
-
-    def drop(self) -> None:
-        """Nobody will ask for more."""
-        self._router._handlers.pop(self.handle, None)
-
-
 class Sender:
     """Send values to a handle of another context. May be sent itself. Any thread may use it.
 
@@ -296,7 +238,7 @@ class Sender:
     """
 
     credit = 0
-    _credit: _Credit | None = None
+    _credit: Credit | None = None
 
     def __init__(self, context: Context, dst_handle: int, credit: int = 0) -> None:
         self.context = context
@@ -334,7 +276,7 @@ class Sender:
         reply_to = 0
         if self.credit:
             if self._credit is None:
-                self._credit = _Credit(self.context, self.credit)
+                self._credit = Credit(self.context, self.credit)
             self._credit.take(timeout)
             reply_to = self._credit.handle
         msg = make(self.context.context_id, here, here, self.dst_handle, reply_to, body)

@@ -19,9 +19,9 @@ from mitogen.core.errors import StreamError, TimeoutError
 from mitogen.core.latch import Latch
 from mitogen.fork.alone import fork_alone
 from mitogen.fork.copied import ON_START_FAILED, run_copy
-from mitogen.parent.connection import ChildStream as Stream
 from mitogen.parent.connection import Connection
 from mitogen.parent.handshake import WAIT_READY
+from mitogen.parent.link import ChildStream as Stream
 from mitogen.parent.options import Options
 from mitogen.parent.process import SIGKILL
 

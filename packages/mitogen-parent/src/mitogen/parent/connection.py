@@ -1,4 +1,4 @@
-"""Bringing a context to life: `Connection`, and the link it becomes, `ChildStream`.
+"""Bringing a context to life: `Connection`.
 
 Owns one target from the start of its process to the end: the command line, the handshake, the deadline,
 what it wrote to stderr, the reason why it went, and the force that is used when it will not go.
@@ -18,14 +18,13 @@ import os
 # The C module alone: `socket` adds the names of constants as enums, at 20 times the cost.
 from _socket import socketpair
 
-from mitogen.core import handles, logs, serialization
+from mitogen.core import handles, serialization
 from mitogen.core.errors import StreamError
 from mitogen.core.latch import Latch
 from mitogen.core.message import make
-from mitogen.core.pressure import pause
 from mitogen.core.signals import listen
-from mitogen.core.stream import BasicStream, Side, Stream
 from mitogen.parent import bootstrap, handshake
+from mitogen.parent.link import ChildStream, ErrorOutput
 from mitogen.parent.options import Options
 from mitogen.parent.process import SIGKILL, SIGTERM, Process, describe_status, spawn
 
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from mitogen.core.broker import Broker
     from mitogen.core.timers import Timer
     from mitogen.parent.context import Context
     from mitogen.parent.starter import Starter
@@ -49,63 +47,6 @@ _TERM_AFTER = 3.0
 _KILL_AFTER = 1.0
 #: The latter for a process in which no core runs.
 _KILL_UNBORN_AFTER = 0.3
-#: Bytes of a target's stderr that are kept for errors.
-_STDERR_LIMIT = 4096
-
-
-class ErrorOutput(BasicStream):
-    """What the process writes to stderr until the core takes that over: kept for error messages."""
-
-    def __init__(self, fd: int, name: str) -> None:
-        self.receive_side = Side(self, fd, keep_alive=False)
-        self.tail = b""
-        self.name = name
-
-    def on_receive(self, broker: Broker) -> None:
-        data = self.receive_side.read() if self.receive_side else None
-        if data:
-            self.tail = (self.tail + data)[-_STDERR_LIMIT:]
-            logs.log(logs.DEBUG, "stderr of %s: %s", self.name, data.decode("utf-8", "replace"))
-        elif data is not None:
-            self.on_disconnect(broker)
-
-
-class ChildStream(Stream):
-    """The link to a child: a `Stream` that begins with the handshake of its connection."""
-
-    def __init__(self, connection: Connection, receive_fd: int, transmit_fd: int) -> None:
-        self.connection = connection
-        self.handshake = handshake.Handshake()
-        Stream.__init__(
-            self,
-            connection.router,
-            connection.context_id,
-            connection.name,
-            receive_fd,
-            transmit_fd,
-        )
-
-    def receive_data(self, broker: Broker, data: bytes) -> None:
-        if self.handshake.state != handshake.FRAMES:
-            for event in self.handshake.receive_data(data):
-                self.connection.on_event(event)
-            if self.handshake.state == handshake.FAILED:
-                self.connection.fail("it answered out of turn")
-            data, self.handshake.rest = self.handshake.rest, b""
-        if data and not self.closed:
-            Stream.receive_data(self, broker, data)
-            # A child that asks without reading the answers would fill our memory with them.
-            if self.queued > self.router.high_water_mark:
-                pause(self, self)
-
-    def on_end(self, broker: Broker) -> None:
-        self.connection.on_stream_end()
-
-    def on_shutdown(self, broker: Broker) -> None:
-        if self.handshake.state == handshake.FRAMES:
-            self.connection.send_shutdown(now=True)
-        else:
-            self.connection.fail("the broker is shutting down")
 
 
 class Connection:

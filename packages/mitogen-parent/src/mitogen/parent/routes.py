@@ -15,8 +15,8 @@ from __future__ import annotations
 
 from mitogen.core import handles, serialization
 from mitogen.core.message import REASON_LIMIT, Message, make
-from mitogen.core.receiver import on_del_route
 from mitogen.core.signals import listen
+from mitogen.core.watching import on_del_route
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
