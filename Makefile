@@ -9,7 +9,7 @@ CONFIG := $(wildcard pyproject.toml packages/*/pyproject.toml)
 PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))
 ARGS ?=
 
-.PHONY: help demo test check docs bench bundle dist clean
+.PHONY: help demo test test-integration test-properties test-units check docs bench bundle dist clean
 
 help:
 	@echo 'make demo    run docs/examples/inventory.py (ARGS="target ..." for its arguments)'
@@ -24,8 +24,24 @@ help:
 demo: $(VENV)/installed
 	@$(BIN)/python docs/examples/inventory.py $(ARGS)
 
+# Two processes share the work, so each group's output comes at once, when the group ends: the folders
+# of tests that mostly wait beside those that mostly compute. With ARGS it is one process, with its
+# output as it comes.
 test: $(VENV)/installed-test
+ifeq ($(strip $(ARGS)),)
+	@echo 'three groups of tests, two at a time: each is shown when it ends, in a few minutes'
+	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target \
+	    test-integration test-properties test-units
+else
 	@$(BIN)/python -m pytest $(ARGS)
+endif
+
+test-integration test-properties:
+	@$(BIN)/python -m pytest tests/$(@:test-%=%) -o cache_dir=.pytest_cache/$@
+
+test-units:
+	@$(BIN)/python -m pytest tests --ignore=tests/integration --ignore=tests/properties \
+	    -o cache_dir=.pytest_cache/$@
 
 check: $(VENV)/installed-lint
 	$(BIN)/ruff check

@@ -1,6 +1,6 @@
 """Real children on every interpreter that is supported, each started with all warnings as errors.
 
-What a child writes to stderr arrives as log records, so "no warning" is looked at after every test.
+What a child writes to stderr arrives as log records, so "no warning" is looked at when it has ended.
 """
 
 from __future__ import annotations
@@ -35,16 +35,47 @@ if TYPE_CHECKING:
     Caplog = pytest.LogCaptureFixture
 
 
-@pytest.fixture
-def child(router: Router, python: str, caplog: Caplog) -> Iterator[Context]:
-    """A context on each interpreter, which must neither warn nor complain."""
+class Messages(logging.Handler):
+    """The texts of all records."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+        self.texts: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.texts.append(record.getMessage())
+
+
+@pytest.fixture(scope="module", params=interpreters.SUPPORTED)
+def python(request: pytest.FixtureRequest) -> str:
+    """The path of each interpreter, one after the other: all tests on one, then all on the next."""
+    return interpreters.find(request.param)
+
+
+@pytest.fixture(scope="module")
+def router() -> Iterator[Router]:
+    """The router of all tests of this file."""
+    with mitogen.master.Router() as router:
+        yield router
+
+
+@pytest.fixture(scope="module")
+def child(router: Router, python: str) -> Iterator[Context]:
+    """A context on each interpreter, for all tests on it, during which it must not warn or complain."""
     expected = {"stderr: said by the test"}
-    with caplog.at_level(logging.INFO):
+    messages = Messages()
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(messages)
+    root.setLevel(logging.INFO)
+    try:
         context = router.local(python_path=[python, "-W", "error", "-bb"])
         yield context
         context.shutdown(wait=True)
-    for record in caplog.records:
-        text = record.getMessage()
+    finally:
+        root.setLevel(level)
+        root.removeHandler(messages)
+    for text in messages.texts:
         assert "stderr" not in text or text in expected, text
         assert "Warning" not in text
         assert "mitogen: " not in text, text
@@ -309,7 +340,9 @@ def test_a_child_knows_its_interpreter(child: Context, python: str) -> None:
 
 
 def test_its_site_packages_are_there_when_they_are_needed(router: Router, python: str) -> None:
-    assert router.local(python_path=python).call(remote.find_spec, "pip") == "pip"
+    context = router.local(python_path=python)
+    assert context.call(remote.find_spec, "pip") == "pip"
+    context.shutdown(wait=True)
 
 
 def test_a_mixed_population(router: Router) -> None:
@@ -317,6 +350,8 @@ def test_a_mixed_population(router: Router) -> None:
     receivers = [c.call_async(remote.version) for c in contexts]
     versions = {receiver.get_data(20)[0] for receiver in receivers}
     assert len(versions) >= 8
+    for context in contexts:
+        context.shutdown(wait=True)
 
 
 def test_documented_names_are_found_in_a_child_and_below_it(
@@ -325,3 +360,4 @@ def test_documented_names_are_found_in_a_child_and_below_it(
     below = router.local(via=child, python_path=python)
     for context in (child, below):
         assert context.call(flows.documented_names) == ("CallChain", "Receiver")
+    below.shutdown(wait=True)
