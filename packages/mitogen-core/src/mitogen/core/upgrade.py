@@ -49,15 +49,17 @@ def starter_of(router: Router) -> Any:
 def _attach(router: Router, make_starter: Any, make_forwarder: Any) -> Any:
     """Return a new starter for the router of a child. Broker thread."""
     old = router.table
-    router.table = ForwardingTable(old.context_id, old.parent_ids, old.max_message_size)
-    router.table.parent_link = old.parent_link
-    starter = make_starter(router)
     econtext = router.econtext
     config = econtext.config
+    table = ForwardingTable(old.context_id, old.parent_ids, old.max_message_size)
+    table.parent_link = old.parent_link
+    table.is_ruled = config["is_ruled"]
+    # Complete: other threads send meanwhile.
+    router.table = table
+    starter = make_starter(router)
     starter.debug, starter.profiling = config["debug"], config["profiling"]
     starter.config_log_level = config["log_level"]
     starter.keepalive_interval = config["keepalive"]
-    router.table.is_ruled = config["is_ruled"]
     starter.forwarder = make_forwarder(router, econtext.importer)
     starter.end_now = econtext._end_now
     econtext._end_now = starter.on_end  # type: ignore[method-assign]

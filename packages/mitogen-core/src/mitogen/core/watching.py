@@ -27,8 +27,8 @@ def watch(router: Router, respondent: Context, handle: int) -> None:
     if parent_link is None or router.table.link_to(context_id) is not parent_link:
         return
     if context_id != router.parent_ids[0]:
-        if handles.DEL_ROUTE not in router._handlers:
-            router.add_handler(on_del_route, handles.DEL_ROUTE)
+        # In one step: two threads may watch at the same time, and another may be about to replace it.
+        router._handlers.setdefault(handles.DEL_ROUTE, (on_del_route, True, None, None))
         here = router.context_id
         router.route(make(context_id, here, here, handles.NOTICE, handle, b""))
 

@@ -63,8 +63,8 @@ class RouteKeeper:
             (handles.DEL_ROUTE, self._on_del_route),
             (handles.ALLOCATE_ID, self._on_allocate_id),
         ):
-            router._handlers.pop(handle, None)
-            router.add_handler(fn, handle, policy=self._is_neighbour)
+            # Instead of the one that `watch` registers, maybe in this moment.
+            router._handlers[handle] = fn, True, None, self._is_neighbour
         listen(router, "lost", self._on_lost)
 
     def _is_neighbour(self, msg: Message, stream: Stream | None) -> bool:
