@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import operator
 import threading
 import time
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +24,7 @@ from mitogen.core.errors import (
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message
 from mitogen.core.receiver import Channel, Receiver, Sender
-from tests.core.tools import PATIENCE, Node, Tree, asleep, ended, in_thread
+from tests.core.tools import PATIENCE, Node, Peer, Tree, asleep, ended, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -185,6 +187,20 @@ def test_a_message_that_arrives_in_the_moment_of_closing_is_answered_dead(tree: 
     assert "closed" in str(answer.unpickle(throw=False))
 
 
+def test_questions_that_nobody_read_are_answered_dead_when_the_receiver_is_closed(tree: Tree) -> None:
+    receiver = Receiver(tree[0].router)
+    inbox, handle = tree[2].inbox()
+    for _ in range(2):
+        tree[2].send(0, receiver.handle, reply_to=handle)
+    while len(receiver._latch._queue) < 2:
+        time.sleep(0.001)
+    receiver.close()
+    assert ["closed" in str(inbox.get().unpickle(throw=False)) for _ in range(2)] == [True, True]
+    receiver.close()
+    tree[0].settle()
+    assert inbox.empty()
+
+
 def test_closing_leaves_a_handle_alone_that_is_somebody_elses_by_now(node: Node) -> None:
     receiver = Receiver(node.router, 123)
     node.router.del_handler(123)
@@ -192,6 +208,107 @@ def test_closing_leaves_a_handle_alone_that_is_somebody_elses_by_now(node: Node)
     receiver.close()
     node.send(0, 123)
     inbox.get()
+
+
+# -- Credit -----------------------------------------------------------------------------------------
+
+
+def test_what_could_not_be_sent_uses_up_no_credit(tree: Tree) -> None:
+    receiver = Receiver(tree[0].router, maxsize=1)
+    sender = Sender(tree[2].context(0), receiver.handle, 1)
+    for _ in range(3):
+        with pytest.raises(Error, match="larger"):
+            sender.send(b"x" * tree[2].router.max_message_size, PATIENCE)
+    sender.send(1, PATIENCE)
+    assert receiver.get_data(PATIENCE) == 1
+    sender.send(2, PATIENCE)
+    assert receiver.get_data(PATIENCE) == 2
+
+
+class _Slow(dict):  # type: ignore[type-arg]
+    """Counts, between whose reading and writing other threads have all the time they need."""
+
+    def pop(self, *args: Any) -> Any:
+        count = dict.pop(self, *args)
+        time.sleep(0.01)
+        return count
+
+    def get(self, *args: Any) -> Any:
+        count = dict.get(self, *args)
+        time.sleep(0.01)
+        return count
+
+
+def test_threads_that_read_at_the_same_time_lose_no_credit(tree: Tree) -> None:
+    receiver = Receiver(tree[0].router, maxsize=8)
+    receiver._unpaid = _Slow()
+    sender = Sender(tree[2].context(0), receiver.handle, 8)
+    results = [in_thread(lambda: [receiver.get_data(PATIENCE) for _ in range(10)]) for _ in range(3)]
+    for i in range(30):
+        sender.send(i, PATIENCE)
+    assert sorted(i for result in results for i in result()) == list(range(30))
+
+
+def test_threads_that_send_at_the_same_time_share_their_credit(tree: Tree) -> None:
+    receiver = Receiver(tree[0].router, maxsize=2)
+    sender = Sender(tree[2].context(0), receiver.handle, 2)
+    start = threading.Barrier(4)
+
+    def send() -> None:
+        start.wait(PATIENCE)
+        sender.send(1, PATIENCE)
+
+    results = [in_thread(send) for _ in range(4)]
+    for _ in results:
+        receiver.get(PATIENCE)
+    for result in results:
+        result()
+    assert len([handle for handle in tree[2].router._handlers if handle >= 1000]) == 1
+
+
+def test_messages_can_be_read_after_the_end_although_nobody_can_be_told(tree: Tree) -> None:
+    receiver = Receiver(tree[0].router, maxsize=2)
+    sender = Sender(tree[2].context(0), receiver.handle, 2)
+    for i in range(2):
+        sender.send(i, PATIENCE)
+    while len(receiver._latch._queue) < 2:
+        time.sleep(0.001)
+    tree[0].end()
+    assert [receiver.get_data(PATIENCE) for _ in range(2)] == [0, 1]
+    with pytest.raises(ChannelError):
+        receiver.get(PATIENCE)
+
+
+def test_little_is_remembered_of_senders_that_were_told_of_everything(tree: Tree) -> None:
+    receiver = Receiver(tree[0].router, maxsize=2)
+    for _ in range(5):
+        Sender(tree[2].context(0), receiver.handle, 2).send(1, PATIENCE)
+        receiver.get(PATIENCE)
+    assert receiver._unpaid == {}
+
+
+# -- Those who were given a sender --------------------------------------------------------------------
+
+
+def test_a_receiver_that_was_closed_is_not_kept_by_those_who_had_its_sender(tree: Tree) -> None:
+    before = set(tree[0].router._handlers)
+    receiver = Receiver(tree[0].router)
+    receiver.note_holder(tree[0].context(1))
+    receiver.note_holder(tree[0].context(2))
+    receiver.close()
+    kept = weakref.ref(receiver)
+    del receiver
+    gc.collect()
+    assert kept() is None
+    assert set(tree[0].router._handlers) == before
+
+
+def test_a_sender_that_was_given_to_one_that_is_gone_ends_the_wait(tree: Tree) -> None:
+    receiver = Receiver(tree[2].router)
+    serialization.dumps(receiver.to_sender())
+    receiver.note_holder(tree[2].context(99))
+    with pytest.raises(ChannelError, match="context 99"):
+        receiver.get(PATIENCE)
 
 
 # -- notify -----------------------------------------------------------------------------------------
@@ -425,6 +542,19 @@ def test_send_await_gives_up_after_its_time_and_leaves_nothing_behind(tree: Tree
         tree[0].context(2).send_await(Message(handle=handle), 0.02)
     assert time.monotonic() - start >= 0.02
     assert set(tree[0].router._handlers) == before
+
+
+def test_send_await_gives_up_after_its_time_also_while_the_link_is_full(node: Node) -> None:
+    node.router.high_water_mark = 0
+    peer = Peer(node, 1)
+    context = node.context(1)
+    while not peer.stream.queued:
+        context.send(Message(handle=5000, data=bytes(1 << 20)))
+    before = set(node.router._handlers)
+    with pytest.raises(TimeoutError, match="wait to be sent"):
+        context.send_await(Message(handle=5000), 0.02)
+    assert set(node.router._handlers) == before
+    peer.sock.close()
 
 
 def test_send_await_raises_what_the_other_side_says(tree: Tree) -> None:

@@ -31,6 +31,19 @@ def listen_until_closed(channel):
         return found, str(e)
 
 
+@mitogen.core.takes_econtext
+def give_to_own_child(econtext):
+    """Give a sender to a context started from here, and end that; return why nothing will come."""
+    child = econtext.router.local()
+    receiver = mitogen.core.Receiver(econtext.router)
+    child.call(keep, receiver.to_sender())
+    child.shutdown(wait=True)
+    try:
+        return receiver.get(20)
+    except mitogen.core.ChannelError as e:
+        return str(e)
+
+
 def hang(channel):
     """Wait for something that does not come."""
     channel.send("began")

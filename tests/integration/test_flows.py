@@ -100,6 +100,20 @@ def test_closing_the_caller_s_end_ends_the_function_s_waits(local: Context) -> N
     assert "closed" in why
 
 
+def test_a_channel_may_be_closed_before_the_function_had_it(local: Context, router: Router) -> None:
+    before = set(router._handlers)
+    channel = local.open_channel(flows.listen_until_closed)
+    channel.close("changed my mind")
+    with pytest.raises(ChannelError, match="closed"):
+        channel.get(PATIENCE)
+    assert channel.result(PATIENCE) == ([], "changed my mind")
+    failed = local.open_channel(flows.fail, "oh no")
+    failed.close()
+    with pytest.raises(CallError, match="oh no"):
+        failed.result(PATIENCE)
+    wait_for(lambda: set(router._handlers) == before)
+
+
 def test_methods_and_keywords_work_and_channels_fit_into_a_select(router: Router) -> None:
     contexts = [router.local() for _ in range(2)]
     channels = [context.open_channel(flows.Plain.static, word=context.name) for context in contexts]
@@ -244,6 +258,10 @@ def test_a_wait_ends_when_all_are_gone_who_were_given_a_sender(router: Router) -
     contexts.append(router.local())
     contexts[2].call(flows.give, sender, "again")
     assert receiver.get_data(PATIENCE) == "again"
+
+
+def test_a_wait_in_a_child_ends_when_the_child_that_it_gave_a_sender_is_gone(local: Context) -> None:
+    assert "last context that this receiver's sender" in local.call(flows.give_to_own_child)
 
 
 def test_a_wait_goes_on_while_anybody_may_have_a_sender(router: Router) -> None:

@@ -26,8 +26,7 @@ class Credit:
         self._router = context._router()
         self._tokens = Latch()
         self._reason = ""
-        for _ in range(count):
-            self._tokens.put()
+        self.give(count)
         self.handle = self._router.add_handler(self._on_reply, respondent=context)
         watch(self._router, context, self.handle)
 
@@ -36,7 +35,11 @@ class Credit:
             self._reason = str(msg.unpickle(throw=False))
             self._tokens.close()
             return
-        for _ in range(msg.unpickle()):
+        self.give(msg.unpickle())
+
+    def give(self, count: int) -> None:
+        """Let so many more messages be sent."""
+        for _ in range(count):
             self._tokens.put()
 
     def take(self, timeout: float | None) -> None:

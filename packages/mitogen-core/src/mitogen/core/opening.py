@@ -15,7 +15,7 @@ import sys
 from mitogen.core.errors import ChannelError, LatchError, TimeoutError, text_of
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message
-from mitogen.core.receiver import Channel, Receiver, Sender
+from mitogen.core.receiver import Channel, Receiver, Sender, deadline_of, left_until
 from mitogen.core.targets import takes_router
 
 TYPE_CHECKING = False
@@ -57,6 +57,9 @@ class OpenedChannel(Channel):
         self._outcome: Any = None
         #: Why nothing more will come, once that is known.
         self._reason = ""
+        #: What the other end is told as soon as it is known, if this one was closed before that.
+        self._farewell: str | None = None
+        self._is_called = False
         Channel.__init__(self, router, context, 0)
 
     def _on_receive(self, msg: Message) -> None:
@@ -64,12 +67,15 @@ class OpenedChannel(Channel):
             Channel._on_receive(self, msg)
         else:
             self.dst_handle = int(msg.unpickle())
+            if self._farewell is not None:
+                self.close(self._farewell)
         if msg.is_dead:
             self._reason = str(msg.unpickle(throw=False))
         self._opened.close()
 
     def begin(self, call: Receiver) -> None:
         """Take notice of the end of `call`, which is that of the function."""
+        self._is_called = True
         call.notify = self._on_ended
         if not call.empty():
             self._on_ended(call)
@@ -80,7 +86,9 @@ class OpenedChannel(Channel):
         except (ChannelError, TimeoutError):
             return  # Noticed twice.
         self._ended.close()
-        if not self.dst_handle:
+        if self._farewell is not None:
+            Receiver.close(self)
+        elif not self.dst_handle:
             # It was not even called, so nobody else will end this.
             here = self.router.context_id
             reason = "the function could not be called: %s" % self._outcome.unpickle(throw=False)
@@ -93,17 +101,23 @@ class OpenedChannel(Channel):
 
         :raises ChannelError: the function has ended, or could not be called.
         """
+        deadline = deadline_of(timeout)
         _wait(self._opened, timeout, "the function did not begin in time")
         if self._reason:
             raise ChannelError("%s", self._reason)
-        Channel.send(self, data, timeout)
+        Channel.send(self, data, left_until(deadline))
 
     def close(self, reason: str | None = None) -> None:
         """Close both directions. The function goes on, and finds its waits ended."""
-        if self.dst_handle:
-            Channel.close(self, reason)
+        # Noted before the rest is looked at, as the broker thread does it the other way round.
+        self._farewell = reason or ""
+        if self._is_called and not self._ended.closed:
+            # The handle is kept for the message that says whom to tell.
+            self._end_waits()
         else:
             Receiver.close(self)
+        if self.dst_handle:
+            Channel.close(self, reason)
 
     def result(self, timeout: float | None = None) -> Any:
         """Wait until the function has ended, and return what it returned.

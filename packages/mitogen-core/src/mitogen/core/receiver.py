@@ -14,14 +14,14 @@ that are gone, and nobody got one in any other way, waits end.
 
 from __future__ import annotations
 
-from _thread import get_ident
+from _thread import allocate_lock, get_ident
+from time import monotonic
 
 from mitogen.core import serialization
 from mitogen.core.credit import Credit
 from mitogen.core.errors import FORKED, ChannelError, Error, LatchError
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message, make
-from mitogen.core.signals import listen
 from mitogen.core.watching import watch
 
 TYPE_CHECKING = False
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
     from mitogen.core.context import Context
     from mitogen.core.router import Router
+
+#: What is told to those that asked, or wait for credit.
+_TURNED_AWAY = "the receiver was closed"
 
 
 class Receiver:
@@ -59,8 +62,8 @@ class Receiver:
     maxsize: int | None = None
     #: How many messages were read that a sender was not told of, by its context and handle.
     _unpaid: dict[tuple[int, int], int]
-    #: Contexts that were given a sender.
-    _holders: frozenset[Context] = frozenset()
+    #: The contexts that were given a sender, and the handle that is told of the end of each.
+    _holders: dict[Context, list[int]] = {}
     #: Senders made, how often one was serialized, and how many of those times it is known for whom.
     _made = _given = _given_to_known = 0
 
@@ -78,8 +81,11 @@ class Receiver:
         if maxsize is not None:
             self.maxsize = maxsize
             self._unpaid = {}
+            self._paying = allocate_lock()
         if respondent is not None:
             self.context = respondent
+        else:
+            self._holders = {}
         self._latch = Latch()
         self.handle = router.add_handler(self._on_receive, handle, persist, respondent)
         if respondent is not None and router.table.parent_link is not None:
@@ -90,8 +96,6 @@ class Receiver:
 
     def _on_receive(self, msg: Message) -> None:
         msg.receiver = self
-        if self.maxsize and msg.reply_to and not msg.is_dead:
-            self._unpaid.setdefault((msg.src_id, msg.reply_to), 0)
         if self._is_over():
             self._over = True
             if msg.is_dead:
@@ -99,8 +103,7 @@ class Receiver:
         try:
             self._latch.put(msg)
         except LatchError:
-            if not msg.is_dead:
-                msg.reply(Message.dead("the receiver was closed"))
+            msg.reply(Message.dead(_TURNED_AWAY))
             return
         # Another thread may clear it in between.
         notify = self.notify
@@ -120,12 +123,17 @@ class Receiver:
     def _pay(self, msg: Message) -> None:
         """Tell the sender of a message, by the half of its credit, that messages were read."""
         key = msg.src_id, msg.reply_to
-        count = self._unpaid.get(key, 0) + 1
-        if count * 2 < (self.maxsize or 0):
-            self._unpaid[key] = count
-        else:
-            self._unpaid[key] = 0
-            msg.reply(count)
+        with self._paying:
+            count = self._unpaid.pop(key, 0) + 1
+            # Once it is closed, nobody may be there who tells of the rest.
+            if count * 2 < (self.maxsize or 0) and not self._latch.closed:
+                self._unpaid[key] = count
+                return
+        try:
+            # By the thread that never waits for a link: the message is here, and is to be returned.
+            self.router.broker.defer(msg.reply, count)
+        except ChannelError:
+            pass  # The broker has ended, and told the sender.
 
     def note_holder(self, context: Context) -> None:
         """Remember that `context` was just given a sender. Any thread."""
@@ -133,17 +141,25 @@ class Receiver:
             return  # The end of that one is what counts.
         self._given_to_known += 1
         if context not in self._holders:
-            self._holders |= {context}
-            listen(context, "disconnect", lambda: self._on_holder_gone(context))
+            # There before the broker thread may take it away.
+            told: list[int] = []
+            self._holders[context] = told
+            told.append(
+                self.router.add_handler(
+                    lambda msg: self._on_holder_gone(context, msg), None, False, context
+                )
+            )
+            watch(self.router, context, told[0])
 
-    def _on_holder_gone(self, context: Context) -> None:
-        self._holders -= {context}
+    def _on_holder_gone(self, context: Context, msg: Message) -> None:
+        self._holders.pop(context, None)
         is_known = self._made <= self._given == self._given_to_known
         if self._holders or not is_known or self._is_over():
             return
         here = self.router.context_id
         text = "the last context that this receiver's sender was given to is gone: %s"
-        msg = Message.dead(text % context.reason, src_id=here, auth_id=here, handle=self.handle)
+        text %= msg.unpickle(throw=False)
+        msg = Message.dead(text, src_id=here, auth_id=here, handle=self.handle)
         msg.router = self.router
         self._on_receive(msg)
 
@@ -156,28 +172,41 @@ class Receiver:
 
     def close(self) -> None:
         """Stop receiving, and end every wait on this receiver with `ChannelError`. Idempotent."""
+        handlers = self.router._handlers
         if not self._is_over():
-            self.router._handlers.pop(self.handle, None)
+            handlers.pop(self.handle, None)
+        for told in list(self._holders.values()):
+            for handle in told:
+                handlers.pop(handle, None)
+        self._end_waits()
+
+    def _end_waits(self) -> None:
         try:
             self._latch.close()
         except LatchError:
             return  # It belongs to the process that this one was forked from.
-        if self.maxsize:
+        try:
             self._dismiss()
+        except ChannelError:
+            pass  # The broker has ended, and told them.
         notify = self.notify
         if notify is not None:
             notify(self)  # A select, which waits as well.
 
     def _dismiss(self) -> None:
-        """Tell those who may wait for credit that there will be none."""
-        here = self.router.context_id
-        for context_id, handle in self._unpaid:
-            reason = "the receiver was closed"
-            msg = Message.dead(reason, dst_id=context_id, src_id=here, auth_id=here, handle=handle)
-            try:
+        """Tell those who wait for an answer, or for credit, that there will be none."""
+        try:
+            while True:
+                self._latch._queue.popleft().reply(Message.dead(_TURNED_AWAY), self.router)
+        except IndexError:
+            pass  # That was the last.
+        if self.maxsize:
+            with self._paying:
+                unpaid, self._unpaid = self._unpaid, {}
+            here = self.router.context_id
+            for dst, handle in unpaid:
+                msg = Message.dead(_TURNED_AWAY, dst_id=dst, src_id=here, auth_id=here, handle=handle)
                 self.router.route(msg)
-            except ChannelError:
-                return  # The broker has ended, and told them.
 
     def get(self, timeout: float | None = None, block: bool = True, throw_dead: bool = True) -> Message:
         """Return the next message, which also unpacks as ``msg, data``. Any thread but the broker's.
@@ -229,6 +258,10 @@ class Receiver:
             yield msg
 
 
+#: Threads that use one sender share its credit.
+_making_credit = allocate_lock()
+
+
 class Sender:
     """Send values to a handle of another context. May be sent itself. Any thread may use it.
 
@@ -273,14 +306,26 @@ class Sender:
         router = self.context._router()
         here = router.context_id
         body = serialization.dumps(data)
-        reply_to = 0
-        if self.credit:
+        msg = make(self.context.context_id, here, here, self.dst_handle, 0, body)
+        if not self.credit:
+            router.route(msg, timeout)
+            return
+        deadline = deadline_of(timeout)
+        credit = self._take_credit(timeout)
+        msg.reply_to = credit.handle
+        try:
+            router.route(msg, left_until(deadline))
+        except BaseException:
+            # It was not sent, so nobody will read it.
+            credit.give(1)
+            raise
+
+    def _take_credit(self, timeout: float | None) -> Credit:
+        with _making_credit:
             if self._credit is None:
                 self._credit = Credit(self.context, self.credit)
-            self._credit.take(timeout)
-            reply_to = self._credit.handle
-        msg = make(self.context.context_id, here, here, self.dst_handle, reply_to, body)
-        router.route(msg, timeout)
+        self._credit.take(timeout)
+        return self._credit
 
     def close(self, reason: str | None = None) -> None:
         """Tell the receiver that nothing more will come: its waits end with `ChannelError`.
@@ -349,22 +394,35 @@ class Channel(Sender, Receiver):
         return "Channel(%r, %r)" % (Sender.__repr__(self), Receiver.__repr__(self))
 
 
-def send_async(context: Context, msg: Message, persist: bool) -> Receiver:
-    """Do what `Context.send_async` says."""
-    receiver = Receiver(context._router(), persist=persist, respondent=context)
+def deadline_of(timeout: float | None) -> float | None:
+    """Return when `timeout` seconds will have passed; None for never."""
+    return None if timeout is None else monotonic() + timeout
+
+
+def left_until(deadline: float | None) -> float | None:
+    """Return how many seconds are left of a wait; 0 or less for none."""
+    return None if deadline is None else deadline - monotonic()
+
+
+def send_async(context: Context, msg: Message, persist: bool, timeout: float | None = None) -> Receiver:
+    """Do what `Context.send_async` says, waiting at most `timeout` seconds for room on the link."""
+    router = context._router()
+    receiver = Receiver(router, persist=persist, respondent=context)
+    msg.dst_id = context.context_id
     msg.reply_to = receiver.handle
     try:
-        context.send(msg)
+        router.route(msg, timeout)
     except BaseException:
         receiver.close()
         raise
     return receiver
 
 
-def send_await(context: Context, msg: Message, deadline: float | None) -> Any:
+def send_await(context: Context, msg: Message, timeout: float | None) -> Any:
     """Do what `Context.send_await` says."""
-    receiver = send_async(context, msg, False)
+    deadline = deadline_of(timeout)
+    receiver = send_async(context, msg, False, timeout)
     try:
-        return receiver.get_data(deadline)
+        return receiver.get_data(left_until(deadline))
     finally:
         receiver.close()
