@@ -11,7 +11,8 @@ from __future__ import annotations
 import pytest
 
 from mitogen.core import forwarding
-from mitogen.core.forwarding import PROHIBITED, UNIDIRECTIONAL, ForwardingTable
+from mitogen.core.forwarding import PROHIBITED, UNANSWERABLE, UNIDIRECTIONAL, ForwardingTable
+from mitogen.core.handles import IS_DEAD
 from mitogen.core.routing import DELIVER, NO_ROUTE, SPOOFED, TOO_LARGE
 
 UP, LEFT, RIGHT = "link to 1", "link to 10", "link to 20"
@@ -35,8 +36,10 @@ def decide(
     link: object = None,
     size: int = 0,
     unidirectional: bool = False,
+    reply_to: int = 0,
 ) -> object:
-    return table.decide(dst, src, src if auth is None else auth, size, link, unidirectional)
+    auth = src if auth is None else auth
+    return table.decide(dst, src, auth, size, link, unidirectional, reply_to)
 
 
 # -- Messages made here -----------------------------------------------------------------------------
@@ -412,6 +415,19 @@ def test_the_policy_is_asked_for_others_only(table: ForwardingTable) -> None:
         assert decide(table, dst, src, link=link) is not PROHIBITED
     assert len(asked) == 3
     assert "context 11 may not talk to context 20" in table.explain(PROHIBITED, 20, 11)
+
+
+def test_a_question_passes_only_if_its_answer_may(table: ForwardingTable) -> None:
+    table.policy = lambda src, dst: src < dst or {src, dst} == {11, 20}
+    assert decide(table, 20, 10, link=LEFT) is RIGHT
+    assert decide(table, 20, 10, link=LEFT, reply_to=IS_DEAD) is RIGHT
+    assert decide(table, 20, 10, link=LEFT, reply_to=1000) is UNANSWERABLE
+    assert decide(table, 10, 20, link=RIGHT, reply_to=1000) is PROHIBITED
+    assert decide(table, 10, 20, link=RIGHT, reply_to=IS_DEAD) is PROHIBITED
+    for dst, src, link, out in ((20, 11, LEFT, RIGHT), (11, 20, RIGHT, LEFT), (10, 1, UP, LEFT)):
+        assert decide(table, dst, src, link=link, reply_to=1000) is out
+    assert "context 20 may not answer context 10" in table.explain(UNANSWERABLE, 20, 10)
+    assert table.take_talkers([10]) == {RIGHT: [10]}
 
 
 def test_below_a_policy_what_is_for_others_goes_up_and_comes_down_again(table: ForwardingTable) -> None:

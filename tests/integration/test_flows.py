@@ -329,6 +329,36 @@ def test_a_policy_decides_about_siblings_wherever_they_are(router: Router) -> No
     assert (relay.context_id, a.context_id) not in asked
 
 
+def test_a_question_that_may_pass_but_not_be_answered_is_refused(router: Router) -> None:
+    router.routing_policy = lambda src_id, dst_id: src_id < dst_id
+    relay = router.local()
+    low, high = router.local(via=relay), router.local()
+    low, high = sorted([low, high], key=lambda context: context.context_id)
+    why = low.call(flows.ask, high)
+    assert "context %d may not answer context %d" % (high.context_id, low.context_id) in why
+    channel = high.open_channel(serve_one)
+    sender = channel.get_data(PATIENCE)
+    low.call(flows.give, sender, "one way")
+    assert channel.get_data(PATIENCE) == "one way"
+
+
+def serve_one(channel: Any) -> None:
+    """Give away the sender of a receiver, and pass on what comes."""
+    receiver = Receiver(channel.router)
+    channel.send(receiver.to_sender())
+    channel.send(receiver.get_data(PATIENCE))
+
+
+def test_a_policy_may_be_lifted(router: Router) -> None:
+    router.routing_policy = lambda src_id, dst_id: False
+    relay = router.local()
+    a, b = router.local(via=relay), router.local(via=relay)
+    assert "policy" in a.call(flows.ask, b)
+    router.routing_policy = None
+    assert a.call(flows.ask, b) == "context %d has no handle 77" % b.context_id
+    assert router.routing_policy is None
+
+
 # -- Heartbeats, and figures ------------------------------------------------------------------------
 
 

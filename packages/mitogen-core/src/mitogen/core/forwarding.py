@@ -9,10 +9,12 @@ came on. The same goes for routes: a link announces contexts with ids that were 
 
 Two rules restrict who may talk to whom below this context. `unidirectional`: children talk to this
 context and its parents, and those to them, and nobody else does. `policy`: a function of the user's
-that is asked for every pair of contexts of which neither is above this one or this one itself. Only the
-context that has the policy can ask it, so those below (`is_ruled`) send up what they could forward
-themselves, and it comes down again where it may. What the parent says is not checked, then or else: it
-can do anything.
+that is asked for every pair of contexts of which neither is above this one or this one itself, and for
+both directions where an answer is wanted: one that may not pass would be waited for in vain. Rejected: to
+let dead messages pass, or what may be an answer; both carry whatever a hostile context puts into them.
+Only the context that has the policy can ask it, so those below (`is_ruled`) send up what they could
+forward themselves, and it comes down again where it may. What the parent says is not checked, then or
+else: it can do anything.
 
 Every operation takes constant time, however many contexts there are, but for two: the end of a link or of
 contexts takes time for each context that is gone, and a link's right to announce an id is looked up among
@@ -23,6 +25,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from mitogen.core.handles import IS_DEAD
 from mitogen.core.routing import DELIVER, NO_ROUTE, SPOOFED, TOO_LARGE, Refusal, RoutingTable
 
 TYPE_CHECKING = False
@@ -34,6 +37,9 @@ UNIDIRECTIONAL = Refusal(
 )
 PROHIBITED = Refusal(
     "the routing policy of context %(here)d: context %(src)d may not talk to context %(dst)d"
+)
+UNANSWERABLE = Refusal(
+    "the routing policy of context %(here)d: context %(dst)d may not answer context %(src)d"
 )
 
 #: Contexts that one link is noted to have talked to. A link with more is told of every end.
@@ -82,7 +88,7 @@ class ForwardingTable(RoutingTable):
 
     :ivar links: the link to each descendant, by its id.
     :ivar policy: None, or called as ``policy(src_id, dst_id)``: whether one descendant may send to
-        another context that is neither this one nor above it.
+        another context that is neither this one nor above it. A question has to be allowed both ways.
     :ivar is_ruled: a context above has a policy.
     """
 
@@ -222,7 +228,14 @@ class ForwardingTable(RoutingTable):
     # -- Messages ------------------------------------------------------------------------------
 
     def decide(
-        self, dst_id: int, src_id: int, auth_id: int, size: int, link: object, unidirectional: bool
+        self,
+        dst_id: int,
+        src_id: int,
+        auth_id: int,
+        size: int,
+        link: object,
+        unidirectional: bool,
+        reply_to: int = 0,
     ) -> object:
         """Decide what happens to a message, as `RoutingTable.decide` says; notes who talked to whom."""
         here = self.context_id
@@ -253,8 +266,12 @@ class ForwardingTable(RoutingTable):
             is_decided = self.policy is None
             if self.is_ruled and link is not parent:
                 out = parent
-            elif self.policy is not None and dst_id in routes and not self.policy(src_id, dst_id):
-                return PROHIBITED
+            elif self.policy is not None and dst_id in routes:
+                if not self.policy(src_id, dst_id):
+                    return PROHIBITED
+                # Whoever asked would wait for ever for an answer that may not pass.
+                if reply_to not in (0, IS_DEAD) and not self.policy(dst_id, src_id):
+                    return UNANSWERABLE
         if out is None or (out is link and (is_decided or out is parent)):
             # Never back where it came from: the sender took us for the way, so there is none. But what
             # was only sent up for a decision goes down again.

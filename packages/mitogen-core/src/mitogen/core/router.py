@@ -286,7 +286,7 @@ class Router:
             None for a message made in this context.
         """
         out: Any = self.table.decide(
-            msg.dst_id, msg.src_id, msg.auth_id, msg.size(), stream, self.unidirectional
+            msg.dst_id, msg.src_id, msg.auth_id, msg.size(), stream, self.unidirectional, msg.reply_to
         )
         if out is DELIVER:
             if stream:

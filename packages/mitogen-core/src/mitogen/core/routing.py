@@ -69,13 +69,21 @@ class RoutingTable:
         return context_id == self.context_id or self.link_to(context_id) is not None
 
     def decide(
-        self, dst_id: int, src_id: int, auth_id: int, size: int, link: object, unidirectional: bool
+        self,
+        dst_id: int,
+        src_id: int,
+        auth_id: int,
+        size: int,
+        link: object,
+        unidirectional: bool,
+        reply_to: int = 0,
     ) -> object:
         """Decide what happens to a message.
 
         :param size: bytes in its body.
         :param link: the link it came on, None if it was made in this context.
         :param unidirectional: refuse what children send to anyone but this context and its parents.
+        :param reply_to: what its header says.
         :returns: `DELIVER`, the link to forward it on, or why not: another `Refusal`.
         """
         here = self.context_id

@@ -99,7 +99,8 @@ class Router(mitogen.core.Router, Starter):
         """Who may talk to whom, below this context: None, or called as ``policy(src_id, dst_id)``.
 
         It is asked for each message between two contexts that were started from here, of which neither
-        started the other, whether it may pass; an answer is a message of its own. What raises, refuses.
+        started the other, whether it may pass; an answer is a message of its own, and a question whose
+        answer may not pass is refused. What raises, refuses.
         Contexts that start others ask here, so set it before those are started. Broker thread: it must
         not block.
         """
@@ -108,12 +109,15 @@ class Router(mitogen.core.Router, Starter):
     @routing_policy.setter
     def routing_policy(self, policy: Callable[[int, int], bool] | None) -> None:
         self._policy = policy
-        self.table.policy = None if policy is None else self._ask_policy
+        if policy is not None:
+            # For good: contexts that were started meanwhile go on to ask here.
+            self.table.policy = self._ask_policy
 
     _policy: Callable[[int, int], bool] | None = None
 
     def _ask_policy(self, src_id: int, dst_id: int) -> bool:
-        return bool(logs.attempt("the routing policy", self._policy, src_id, dst_id))  # type: ignore[arg-type]
+        policy = self._policy
+        return policy is None or bool(logs.attempt("the routing policy", policy, src_id, dst_id))
 
     def stats(self) -> dict[str, Any]:
         """Return what this router has done so far: see `mitogen.core.stats.stats`. Any thread."""

@@ -290,7 +290,7 @@ class ClientStream(Stream):
         client_id = self.remote_id
         if msg.src_id == client_id and msg.auth_id == client_id:
             out: Any = router.table.decide(
-                msg.dst_id, client_id, client_id, msg.size(), self, router.unidirectional
+                msg.dst_id, client_id, client_id, msg.size(), self, router.unidirectional, msg.reply_to
             )
             if out is DELIVER or type(out) is not Refusal:
                 msg.auth_id = router.context_id
