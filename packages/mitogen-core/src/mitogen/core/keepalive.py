@@ -3,7 +3,8 @@
 A host that is switched off, or a firewall that forgets, leaves a connection that looks alive for ever. So
 each end of a link that is watched looks at intervals whether anything came. If not, it asks: it sends a
 message that the router at the other end answers by itself, whatever its program does. A link that was
-silent for `PATIENCE` intervals in a row is ended like one that broke.
+silent for `PATIENCE` intervals in a row is ended like one that broke; unless its other end takes what
+waits to be sent, however slowly.
 
 A context that holds Python's interpreter lock for as long as that, in C code, counts as gone.
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from mitogen.core import handles, serialization
 from mitogen.core.message import make
+from mitogen.core.signals import listen
 from mitogen.core.targets import takes_econtext
 
 TYPE_CHECKING = False
@@ -34,19 +36,22 @@ def watch(stream: Stream, interval: float) -> None:
     broker = router.broker
     here = router.context_id
     handle = router.add_handler(lambda msg: None)
-    seen = stream.received
-    silent = 0
+    listen(stream, "disconnect", lambda: router._handlers.pop(handle, None))
+    seen, taken, silent = stream.received, 0, 0
 
     def look() -> None:
-        nonlocal seen, silent
+        nonlocal seen, taken, silent
         if stream.closed:
-            router._handlers.pop(handle, None)
             return
         side = stream.receive_side
         # What is not read, because it would fill another link, can't be heard.
         is_read = side is not None and side.fd in broker.poller._readers
-        silent = silent + 1 if stream.received == seen and is_read else 0
-        seen = stream.received
+        # With the system's buffer full, what goes out was taken at the other end; which did not get the
+        # question yet, since that comes last.
+        sent = stream.sent - stream.queued
+        is_busy = stream.queued and sent != taken
+        silent = silent + 1 if stream.received == seen and is_read and not is_busy else 0
+        seen, taken = stream.received, sent
         if silent >= PATIENCE:
             reason = "nothing was heard of context %s for %g seconds" % (stream.name, interval * PATIENCE)
             stream.disconnect(broker, reason)
