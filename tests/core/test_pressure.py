@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mitogen.core import handles
+from mitogen.core import handles, pressure
 from mitogen.core.errors import TimeoutError
 from mitogen.core.framing import HEADER, HEADER_SIZE, encode_header
 from mitogen.core.message import Message, make
@@ -228,6 +228,56 @@ def test_the_end_of_the_parent_is_noticed_though_it_is_not_read(
     parent.sock.close()
     parent.gone.get(PATIENCE)
     assert not child.stream.closed
+
+
+def test_a_link_is_read_a_bit_before_half_of_what_it_waits_for_is_read(
+    node: Node, child: Peer, parent: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pressure, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(node.router, "high_water_mark", 4_000_000)
+    fill(node, child)
+    parent.sock.sendall(from_parent(b"first"))
+    until(lambda: child.stream.held_back)
+    received = parent.stream.received
+    parent.sock.sendall(from_parent(b"second"))
+    while child.stream.queued > 3_900_000:
+        child.read(100_000)
+    until(lambda: parent.stream.received > received)
+    assert child.stream.queued > 2_000_000
+
+
+@pytest.mark.parametrize(("above", "patience"), [((), "0.2"), ((PARENT, 0), "0.162")])
+def test_one_that_takes_nothing_is_given_up_and_the_sooner_the_further_down(
+    above: tuple[int, ...], patience: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pressure, "STALL", 0.2)
+    node = prepare(Node(HERE, above))
+    child, other = Peer(node, CHILD), Peer(node, 8)
+    fill(node, child)
+    other.sock.sendall(encode_header(make(CHILD, 8, 8, DATA, 0, b"x")) + b"x")
+    child.gone.get(PATIENCE)
+    why = "context context-7 took nothing of what was sent to it for %s seconds"
+    assert child.stream.reason == why % patience
+    until(lambda: is_read(node, other))
+    node.end()
+    for peer in (child, other):
+        peer.sock.close()
+
+
+def test_one_that_takes_something_now_and_then_is_not_given_up(
+    node: Node, child: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pressure, "STALL", 1.0)
+    monkeypatch.setattr(node.router, "high_water_mark", 8_000_000)
+    other = Peer(node, 8)
+    fill(node, child)
+    other.sock.sendall(encode_header(make(CHILD, 8, 8, DATA, 0, b"x")) + b"x")
+    until(lambda: child.stream.held_back)
+    for _ in range(30):
+        child.read(100_000)
+        with pytest.raises(TimeoutError):
+            child.gone.get(0.05)
+    other.sock.close()
 
 
 def test_a_relay_holds_little_of_what_a_slow_reader_does_not_take() -> None:

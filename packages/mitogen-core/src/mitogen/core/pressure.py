@@ -33,12 +33,16 @@ if TYPE_CHECKING:
 #: Standard handles whose messages may have to wait.
 _BULKY = frozenset([handles.CALL_FUNCTION, handles.CALL_ASIDE, handles.CALL_SERVICE, handles.FORWARD_LOG])
 
-#: Seconds between two looks at whether a link that is not read has ended.
+#: Seconds between two looks at a link that is not read: whether it has ended, or can be read a bit.
 _LOOK_EVERY = 1.0
 #: Seconds of the broker thread that go to questions before it looks at anything else, and between that.
 TURN, PAUSE = 0.02, 0.002
-#: Seconds without any progress after which a link that others wait for is given up.
+#: Seconds without any progress after which a link that others wait for is given up by a master. Each
+#: context further down has less patience by a tenth, so that it gives up the one that is to blame before
+#: it is given up itself for not going on.
 STALL = 30.0
+#: Looks at its progress in that time.
+_LOOKS = 20
 #: Questions of one link that may wait for somebody else's answer.
 MAX_OPEN = 50
 
@@ -69,6 +73,11 @@ def pause(stream: BasicStream, link: Stream) -> None:
 
     def look() -> None:
         known["is_looked_at"] = False
+        # The half that is waited for takes long where the link is slow. Whoever waits for us in turn must
+        # see meanwhile that we go on.
+        for other in list(waits_for):
+            if getattr(other, "held_back", None) and other.queued <= other.router.high_water_mark:
+                other._make_room()
         side = stream.receive_side
         if waits_for and side is not None:
             if _has_ended(side.fd):
@@ -130,19 +139,26 @@ def _watch(link: Any) -> None:
     One in other hands could silence all that share a link with it. A parent is never cut off: it may be
     a program that somebody stopped for a while.
     """
+    broker = link.router.broker
     link.taken = link.sent - link.queued
+    patience = STALL * 0.9 ** len(link.router.parent_ids)
+    idle = 0
 
     def look() -> None:
-        taken, before = link.sent - link.queued, link.__dict__.pop("taken")
+        nonlocal idle
+        taken, before = link.sent - link.queued, link.taken
         if link.closed or not link.held_back:
+            del link.taken
             return
-        if taken == before:
-            reason = "context %s took nothing of what was sent to it for %s seconds"
-            link.disconnect(link.router.broker, reason % (link.name, STALL))
+        idle = idle + 1 if taken == before else 0
+        if idle == _LOOKS:
+            reason = "context %s took nothing of what was sent to it for %g seconds"
+            link.disconnect(broker, reason % (link.name, patience))
         else:
-            _watch(link)
+            link.taken = taken
+            broker.call_later(patience / _LOOKS, look)
 
-    link.router.broker.call_later(STALL, look)
+    broker.call_later(patience / _LOOKS, look)
 
 
 def hold_back(
