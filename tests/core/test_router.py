@@ -559,3 +559,21 @@ def test_who_is_on_the_way_to_the_respondent_may_say_that_it_is_not_there(tree: 
     inbox, handle = tree[2].inbox(respondent=tree[2].context(3))
     tree[1].router.route(Message.dead("no way", dst_id=2, handle=handle, src_id=1, auth_id=1))
     assert reason(inbox.get()) == "no way"
+
+
+def test_nobody_but_a_parent_says_that_another_parent_is_not_there(tree: Tree) -> None:
+    inbox, handle = tree[2].inbox(respondent=tree[2].context(0))
+    tree[3].router.route(Message.dead("forged", dst_id=2, handle=handle, src_id=3, auth_id=3))
+    tree[3].ask(2, 4242)
+    tree[1].router.route(Message.dead("no way", dst_id=2, handle=handle, src_id=1, auth_id=1))
+    assert reason(inbox.get()) == "no way"
+
+
+def test_the_end_of_one_context_takes_no_look_at_the_others(tree: Tree) -> None:
+    looked: list[int] = []
+    contexts: dict[int, object] = tree[0].router._contexts  # type: ignore[assignment]
+    contexts[77] = lambda: looked.append(77)
+    lost = tree[0].context(1)
+    tree[0].run(lambda: tree[0].router.lose([1], "gone"))
+    assert (lost.reason, looked) == ("gone", [])
+    del contexts[77]

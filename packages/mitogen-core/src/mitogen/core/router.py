@@ -181,9 +181,11 @@ class Router:
             return context_id in gone or (and_others and not self.table.reaches(context_id))
 
         lost = []
-        for known in list(self._contexts.values()):
-            context = known()
-            if context and is_lost(context.context_id):
+        # Many contexts may end one by one: what each of them takes must not grow with their number.
+        for context_id in list(self._contexts) if and_others else context_ids:
+            known = self._contexts.get(context_id)
+            context = known and known()
+            if context and is_lost(context_id):
                 # First, for whoever is woken below and tries again at once.
                 context.reason = reason
                 lost.append(context)
@@ -336,8 +338,13 @@ class Router:
         is_expected = (
             not (stream and respondent)
             or msg.src_id == respondent.context_id
-            # Whoever could not pass on what was asked says so in its own name.
-            or (msg.is_dead and stream is self.table.link_to(respondent.context_id))
+            # Whoever could not pass on what was asked says so in its own name; on the way to a parent,
+            # that can only be another one.
+            or (
+                msg.is_dead
+                and stream is self.table.link_to(respondent.context_id)
+                and (msg.src_id in self.parent_ids or respondent.context_id not in self.parent_ids)
+            )
         )
         if not is_expected or (policy and not logs.attempt(policy, policy, msg, stream)):
             text = "handle %d of context %d refused %r by its policy" % (handle, self.context_id, msg)
