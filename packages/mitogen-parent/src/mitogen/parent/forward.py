@@ -106,6 +106,8 @@ class ModuleForwarder:
 
     def answer(self, name: str, context_id: int) -> None:
         """Send a child what is known about a module."""
+        if context_id not in self._router.table.links:
+            return  # It went meanwhile.
         source = self._source(name)
         importer = self._importer
         if source is None:
