@@ -16,7 +16,7 @@ from types import MethodType
 from mitogen.core import handles, serialization
 from mitogen.core.errors import CallError, ChannelError, SerializationError, TimeoutError
 from mitogen.core.message import Message, make
-from mitogen.core.receiver import Receiver, Sender, receiver_of
+from mitogen.core.receiver import Receiver, Sender, deadline_of, left_until, receiver_of
 from mitogen.core.targets import forget_chain
 
 TYPE_CHECKING = False
@@ -176,9 +176,10 @@ class CallChain:
         :raises SerializationError: an argument can't be sent.
         :raises TypeError: `fn` can't be found by name in another context.
         """
+        deadline = deadline_of(self.timeout)
         receiver = self.call_async(fn, *args, **kwargs)
         try:
-            return receiver.get(self.timeout).unpickle()  # type: ignore[no-any-return]
+            return receiver.get(left_until(deadline)).unpickle()  # type: ignore[no-any-return]
         except (CallError, ChannelError):
             raise
         except TimeoutError:
