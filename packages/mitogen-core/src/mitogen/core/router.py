@@ -102,12 +102,11 @@ class Router:
 
         There is one for each context, so that all of its users learn of its end.
         """
-        known = self._contexts.get(context_id)
-        context = known and known()
+        context: Any = self._contexts.get(context_id, bool)()
         if not context:
             context = self.context_class(self, context_id, name)
             self._keep(context)
-        return context
+        return context  # type: ignore[no-any-return]
 
     def _keep(self, context: Context) -> None:
         """Have `context` told of its end, as long as somebody uses it."""
@@ -183,8 +182,7 @@ class Router:
         lost = []
         # Many contexts may end one by one: what each of them takes must not grow with their number.
         for context_id in list(self._contexts) if and_others else context_ids:
-            known = self._contexts.get(context_id)
-            context = known and known()
+            context: Any = self._contexts.get(context_id, bool)()
             if context and is_lost(context_id):
                 # First, for whoever is woken below and tries again at once.
                 context.reason = reason
@@ -244,7 +242,7 @@ class Router:
         self._handlers[handle] = fn, persist, respondent, policy
         # Registered too late to be told by whoever ended, or just in time.
         if self._closed:
-            self._end_handler(handle, self.broker.dead_reason or _CLOSED)
+            self._end_handler(handle, _CLOSED)
         elif respondent and (respondent.reason or not self.table.reaches(respondent.context_id)):
             # By the thread that may be about to write down the reason.
             self.broker.defer(
@@ -343,7 +341,7 @@ class Router:
             or (
                 msg.is_dead
                 and stream is self.table.link_to(respondent.context_id)
-                and (msg.src_id in self.parent_ids or respondent.context_id not in self.parent_ids)
+                and (msg.src_id in self.parent_ids) >= (respondent.context_id in self.parent_ids)
             )
         )
         if not is_expected or (policy and not logs.attempt(policy, policy, msg, stream)):
