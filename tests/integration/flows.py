@@ -32,6 +32,25 @@ def listen_until_closed(channel):
 
 
 @mitogen.core.takes_econtext
+def start(econtext):
+    """Start a context, and return it."""
+    return econtext.router.local()
+
+
+@mitogen.core.takes_econtext
+def shut_down_what_others_started(econtext):
+    """End contexts that were started elsewhere, and wait for that; return how often it was noticed."""
+    child = econtext.router.local()
+    grandchildren = [child.call(start), econtext.router.local(via=child)]
+    noticed = []
+    for context in grandchildren:
+        mitogen.core.listen(context, "disconnect", lambda: noticed.append(1))
+        context.shutdown().get(20)
+        child.call(start).shutdown(wait=True)
+    return len(noticed), [bool(context.reason) for context in grandchildren]
+
+
+@mitogen.core.takes_econtext
 def give_to_own_child(econtext):
     """Give a sender to a context started from here, and end that; return why nothing will come."""
     child = econtext.router.local()

@@ -21,6 +21,7 @@ from mitogen.core import (
     SerializationError,
     TimeoutError,
 )
+from mitogen.parent import CallChain
 from mitogen.select import Select
 from tests.integration import flows
 
@@ -262,6 +263,11 @@ def test_a_wait_ends_when_all_are_gone_who_were_given_a_sender(router: Router) -
 
 def test_a_wait_in_a_child_ends_when_the_child_that_it_gave_a_sender_is_gone(local: Context) -> None:
     assert "last context that this receiver's sender" in local.call(flows.give_to_own_child)
+
+
+def test_a_child_ends_contexts_that_others_started_and_waits_for_that(local: Context) -> None:
+    chain = CallChain(local, timeout=PATIENCE * 2)
+    assert chain.call(flows.shut_down_what_others_started) == (2, [True, True])
 
 
 def test_a_wait_goes_on_while_anybody_may_have_a_sender(router: Router) -> None:

@@ -102,5 +102,11 @@ def find_of_context(context: Context, name: str) -> Any:
         raise AttributeError("a context has no attribute %r" % name)
     known = context.__dict__
     if "_full" not in known:
-        known["_full"] = ParentContext(context._router(), context.context_id, context.name)
+        full = ParentContext.__new__(ParentContext)
+        # Two views of one thing: its end is told to both, and what is known of one is known of the other.
+        full.__dict__ = known
+        router = context._router()
+        ParentContext.__init__(full, router, context.context_id, context.name)
+        router._keep(full)
+        known["_full"] = full
     return getattr(known["_full"], name)
