@@ -405,6 +405,21 @@ def test_a_client_is_no_neighbour(router: Router, local: Context, host: Listener
     assert local.call(joining.identity, 1)[0] == 1
 
 
+def test_a_client_that_reads_no_answers_is_not_read_itself(router: Router, host: Listener) -> None:
+    router.high_water_mark = 1 << 16
+    with RawClient(host.path) as raw:
+        own = raw.hello()
+        raw.sock.settimeout(1.0)
+        question = make(0, own, own, 4242, 1234, b"")
+        block = encode_header(question) * 1000
+        with pytest.raises(OSError, match="timed out"):
+            for _ in range(500):
+                raw.sock.sendall(block)
+        (link,) = [link for link in router.stats()["links"] if link["context_id"] == own]
+        assert link["queued"] < 4 << 20
+        assert raw.receive().is_dead
+
+
 def test_a_message_without_a_way_is_answered(joined: ClientRouter) -> None:
     with pytest.raises(ChannelError, match="no route to context 77777 from context 0"):
         joined.context_by_id(77777).call(os.getpid)

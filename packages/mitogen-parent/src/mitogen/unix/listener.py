@@ -19,6 +19,7 @@ from time import monotonic
 import mitogen
 from mitogen.core.errors import ChannelError, StreamError
 from mitogen.core.framing import FrameDecoder
+from mitogen.core.pressure import pause
 from mitogen.core.routing import DELIVER, Refusal
 from mitogen.core.stream import BasicStream, Side, Stream
 from mitogen.unix import place, wire
@@ -280,6 +281,9 @@ class ClientStream(Stream):
         self.messages_received += len(messages)
         for msg in messages:
             self._on_message(msg)
+        # A client that asks without reading the answers would fill our memory with them.
+        if self.queued > self.router.high_water_mark:
+            pause(self, self)
         if self._frames.error and not self.closed:
             self.disconnect(broker, "%s sent what is %s" % (self.name, self._frames.error))
             self.router._complain("disconnected: %s", self.reason)
