@@ -639,6 +639,10 @@ def test_multiprocessing_works_beside_contexts(tmp_path: Path) -> None:
 # -- Connections that fail -----------------------------------------------------------------------
 
 
+#: What a first stage says that finds no core.
+HELLO = "MITOGEN1 %d.%d.%d - - linux -" % sys.version_info[:3]
+
+
 def connect_error(router: Router, within: float, **kwargs: Any) -> str:
     """Return the text of the error of `router.local`, which must come in time."""
     started = time.monotonic()
@@ -692,6 +696,23 @@ def test_a_program_that_ignores_sigterm_and_hangs(router: Router) -> None:
     assert "timed out" in connect_error(router, SOON, python_path=command, connect_timeout=0.2)
 
 
+def test_a_program_that_hangs_is_ended_where_it_can_not_lead_a_session(
+    router: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with interpreters that were built for an old system library."""
+    spawn, path = os.posix_spawnp, tmp_path / "pid"
+
+    def without_setsid(*args: Any, **options: Any) -> int:
+        if options.get("setsid"):
+            raise NotImplementedError
+        return spawn(*args, **options)
+
+    monkeypatch.setattr(os, "posix_spawnp", without_setsid)
+    command = ["sh", "-c", "echo $$ > %s; exec sleep 60" % path]
+    assert "timed out" in connect_error(router, SOON, python_path=command, connect_timeout=0.5)
+    wait_gone(int(path.read_text()), SOON)
+
+
 def test_failed_connections_are_cleaned_up_at_once(router: Router) -> None:
     """Not only when the program ends: it may try again for days."""
     command = ["sh", "-c", "exec sleep 60"]
@@ -713,19 +734,17 @@ def test_python_2_gets_an_error_with_its_version_and_the_floor(router: Router) -
 
 def test_an_error_after_the_hello_is_told(router: Router) -> None:
     """The core can't come up: the connection ends, and so do calls on it."""
-    hello = "MITOGEN1 %d.%d.%d - - -" % sys.version_info[:3]
-    command = ["sh", "-c", "echo '%s'; echo 'it broke' >&2; exit 9" % hello]
+    command = ["sh", "-c", "echo '%s'; echo 'it broke' >&2; exit 9" % HELLO]
     started = time.monotonic()
-    with pytest.raises(mitogen.core.Error, match=r"status 9"):
+    with pytest.raises(mitogen.core.Error, match=r"status 9: it broke"):
         router.local(python_path=command).call(os.getpid)
     assert time.monotonic() - started < SOON
 
 
 def test_a_core_that_never_comes_up_runs_into_the_deadline(router: Router) -> None:
-    hello = "MITOGEN1 %d.%d.%d - - -" % sys.version_info[:3]
-    command = ["sh", "-c", "echo '%s'; exec sleep 60" % hello]
+    command = ["sh", "-c", "echo '%s'; exec sleep 60" % HELLO]
     started = time.monotonic()
-    with pytest.raises(mitogen.core.Error, match="timed out"):
+    with pytest.raises(mitogen.core.Error, match="timed out: waited .* for its core to start"):
         router.local(python_path=command, connect_timeout=0.3).call(os.getpid)
     assert time.monotonic() - started < SOON
 

@@ -23,7 +23,7 @@ from mitogen.core import CallError, ChannelError, Receiver, StreamError
 from mitogen.fork import alone
 from tests import interpreters
 from tests.integration import remote
-from tests.integration.programs import ROOT, Program, wait_gone
+from tests.integration.programs import ROOT, Program, wait_gone, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -367,6 +367,56 @@ def test_exit_in_a_function_ends_the_fork_only(router: Router) -> None:
     for function in (sys.exit, lambda: os._exit(3)):
         with pytest.raises(StreamError, match="SystemExit|exited with status 3"):
             router.fork(on_fork=function)
+
+
+CAUSES = {
+    "the exception of a signal's handler": """\
+    fork = router.fork()
+    pid = fork.call(os.getpid)
+    try:
+        # One that comes in a call is an error of the call.
+        while not fork.reason:
+            os.kill(pid, signal.SIGTERM)
+            time.sleep(0.02)
+    except ProcessLookupError:
+        pass
+    os.kill(os.getpid(), signal.SIGKILL)
+""",
+    "an exception that nobody is left to read": """\
+    def fail():
+        parent = os.getppid()
+        os.kill(parent, signal.SIGKILL)
+        while os.getppid() == parent:
+            time.sleep(0.01)
+        note('ending')
+        raise ValueError
+    router.fork(on_fork=fail)
+""",
+}
+
+
+@pytest.mark.parametrize("cause", CAUSES)
+def test_the_code_of_the_program_never_goes_on_in_the_fork(tmp_path: Path, cause: str) -> None:
+    notes = tmp_path / "notes"
+    source = """\
+def note(text):
+    with open(sys.argv[1], 'a') as f:
+        f.write('%%s %%d\\n' %% (text, os.getpid()))
+def end(signum, frame):
+    note('ending')
+    sys.exit()
+signal.signal(signal.SIGTERM, end)
+router = mitogen.master.Router()
+try:
+%s
+finally:
+    note('going on')
+"""
+    with Program(tmp_path, source % CAUSES[cause], str(notes)) as program:
+        assert program.process.wait(10) == -signal.SIGKILL
+    wait_until(notes.exists)
+    wait_gone(int(notes.read_text().split()[1]), 10)
+    assert "going on" not in notes.read_text()
 
 
 def test_a_deaf_on_fork_ends_by_the_deadline(router: Router, monkeypatch: pytest.MonkeyPatch) -> None:

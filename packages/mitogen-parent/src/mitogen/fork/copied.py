@@ -60,6 +60,14 @@ def run_copy(connection: ForkConnection, config: dict[str, Any], opened: list[in
     :param config: what it is to be, see `Connection.child_config`.
     :param opened: descriptors, see `Connection.launch`.
     """
+    try:
+        _be_copy(connection, config, opened)
+    finally:
+        # Whatever was raised, by a handler of a signal for example: the frames below are the parent's.
+        os._exit(1)
+
+
+def _be_copy(connection: ForkConnection, config: dict[str, Any], opened: list[int]) -> None:
     errors = opened[3]
     what = "the copy could not be set up"
     try:
@@ -88,7 +96,7 @@ def run_copy(connection: ForkConnection, config: dict[str, Any], opened: list[in
         os.write(errors, ("%s: %s" % (what, traceback.format_exc()[-3000:])).encode("utf-8", "replace"))
         if what is ON_START_FAILED:
             econtext.leave(1)
-        os._exit(1)
+        return
     econtext.dispatcher.run()
     econtext._exit()
 

@@ -134,10 +134,13 @@ class Process(BasicStream):
         :param group: send it to what the process started, too, as far as it stayed in its group.
         """
         if self.poll() is None and not self._abandoned:
-            try:
-                (os.killpg if group else os.kill)(self.pid, signum)
-            except OSError:
-                pass  # Another user's by now (su, sudo): its connection ends it.
+            # Where it can't be started as the leader of a session, it has no group of its own.
+            for send in (os.killpg, os.kill) if group else (os.kill,):
+                try:
+                    send(self.pid, signum)
+                    break
+                except OSError:
+                    pass  # Or another user's by now (su, sudo): its connection ends it.
 
     def abandon(self) -> None:
         """Leave the process alone: it lives on, and is waited for only while the broker runs."""
