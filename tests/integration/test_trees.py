@@ -213,10 +213,13 @@ def interrupted(seconds: float, fn: Callable[[], object]) -> object:
     def ring(signum: int, frame: object) -> None:
         raise Alarm
 
+    def armed() -> object:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        return fn()
+
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        return outcome(fn)
+        return outcome(armed)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
@@ -244,6 +247,19 @@ def test_a_start_interrupted_at_any_moment_leaves_nothing(router: Router) -> Non
             assert isinstance(result, Alarm), result
     wait_until(lambda: not remote_trees.child_pids(pid), LIMIT)
     assert via.call_aside(remote_trees.forget) == []
+
+
+def test_a_start_here_interrupted_at_any_moment_leaves_nothing(router: Router) -> None:
+    router.local().shutdown(wait=True)
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for i in range(200):
+        result = interrupted(0.0001 + i * 0.00002, router.local)
+        if isinstance(result, mitogen.core.Context):
+            result.shutdown(wait=True)
+        else:
+            assert isinstance(result, Alarm), result
+    wait_until(lambda: not remote_trees.child_pids(os.getpid()), LIMIT)
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, LIMIT)
 
 
 # -- Endings, one by one -------------------------------------------------------------------------

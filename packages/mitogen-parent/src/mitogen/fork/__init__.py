@@ -12,7 +12,6 @@ since a call beside them has a thread of its own, and a process forks with one t
 
 from __future__ import annotations
 
-import os
 import sys
 
 from mitogen.core.errors import StreamError, TimeoutError
@@ -23,7 +22,6 @@ from mitogen.parent.connection import Connection
 from mitogen.parent.handshake import WAIT_READY
 from mitogen.parent.link import ChildStream as Stream
 from mitogen.parent.options import Options
-from mitogen.parent.process import SIGKILL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -102,13 +100,11 @@ class ForkConnection(Connection):
         #: Gets the reason why the context is gone; or None, once `on_start` has ended or takes long.
         self._started = Latch()
         self.started_handle = 0
-        #: The process, once there is one.
-        self._pids: list[int] = []
 
     def command(self) -> tuple[list[str], str]:
         return [], "a copy of this process"
 
-    def launch(self, argv: list[str], executable: str, opened: list[int]) -> tuple[int, Any]:
+    def launch(self, argv: list[str], executable: str, opened: list[int]) -> None:
         """Fork; return in this process only.
 
         :raises StreamError: another thread runs, or the system refused.
@@ -131,20 +127,12 @@ class ForkConnection(Connection):
                 raise StreamError("fork context: can't fork: %s", e.strerror) from e
             raise
         self.name = self._default_name(self._pids[0])
-        return self._pids[0], None
 
     def start(self) -> None:
         try:
             Connection.start(self)
         except BaseException:
             self._forget_started()
-            for pid in self._pids:
-                try:
-                    if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                        os.kill(pid, SIGKILL)
-                        os.waitpid(pid, 0)
-                except ChildProcessError:
-                    pass  # It has been waited for.
             raise
 
     def _forget_started(self) -> None:
@@ -180,9 +168,6 @@ class ForkConnection(Connection):
                 reason = self._started.get(self.options.connect_timeout)
             except TimeoutError:
                 reason = None  # It keeps the interpreter to itself; its own affair.
-            except BaseException:
-                self.broker.defer(self.fail, "the program stopped waiting for it")
-                raise
             if reason:
                 raise StreamError("%s", reason)
         return context

@@ -16,7 +16,8 @@ from __future__ import annotations
 import os
 
 # The C module alone: `socket` adds the names of constants as enums, at 20 times the cost.
-from _socket import socketpair
+from _socket import socket, socketpair
+from itertools import chain, starmap
 
 from mitogen.core import handles, serialization
 from mitogen.core.errors import StreamError
@@ -78,8 +79,12 @@ class Connection:
         self.stream: ChildStream
         self.process: Process
         self.errors: ErrorOutput
+        #: The process, once there is one.
+        self._pids: list[int] = []
         self._result = Latch()
-        self._deadline: Timer
+        #: All that the broker is to watch is there, and may have been handed over.
+        self._is_started = False
+        self._deadline: Timer | None = None
         self._hello: bootstrap.Hello | None = None
         self._failed = False
         #: The context was handed out.
@@ -128,15 +133,15 @@ class Connection:
 
     # -- Starting; any thread ------------------------------------------------------------------
 
-    def launch(self, argv: list[str], executable: str, opened: list[int]) -> tuple[int, Any]:
-        """Start the process; return its id, and a `Popen` if `subprocess` had to be used.
+    def launch(self, argv: list[str], executable: str, opened: list[int]) -> Any:
+        """Start the process, and note its id in `_pids`; return a `Popen` if `subprocess` was used.
 
         :param argv: what `command` returned, as is `executable`.
         :param opened: descriptors: our end of the connection and the other one, and those to read and
             write the pipe for its stderr.
         :raises OSError: the program can't be started.
         """
-        return spawn(argv, executable, (opened[1], opened[1], opened[3]))
+        return spawn(argv, executable, (opened[1], opened[1], opened[3]), self._pids)
 
     def start(self) -> None:
         """Start the process and hand it to the broker.
@@ -146,14 +151,23 @@ class Connection:
         argv, executable = self.command()
         opened: list[int] = []
         try:
-            for sock in socketpair():
-                opened.append(sock.detach())
-            opened += os.pipe()
-            fd, theirs, error_read, error_write = opened
-            pid, popen = self.launch(argv, executable, opened)
+            # Whatever there is to close or end is noted by the call that makes it, before an exception of
+            # a signal's handler, such as KeyboardInterrupt, may come.
+            opened.extend(map(socket.detach, chain.from_iterable(starmap(socketpair, [()]))))
+            opened.extend(chain.from_iterable(starmap(os.pipe, [()])))
+            popen = self.launch(argv, executable, opened)
+            # Those of the process.
+            list(map(os.close, map(opened.pop, (3, 1))))
+            self._prepare(popen, *opened)
+            self._is_started = True
+            self.broker.defer(self._attach)
         except BaseException as e:
+            if self._is_started:
+                raise  # The rest is for `give_up`.
             for fd in opened:
                 os.close(fd)
+            for pid in self._pids:
+                Process(self.broker, pid).on_disconnect(self.broker)
             # ValueError: a NUL byte, or a character that the system's encoding lacks.
             if not isinstance(e, (OSError, ValueError)):
                 raise
@@ -163,39 +177,44 @@ class Connection:
                 executable,
                 getattr(e, "strerror", None) or e,
             ) from e
-        os.close(theirs)
-        os.close(error_write)
+
+    def _prepare(self, popen: Any, fd: int, error_fd: int) -> None:
+        """Make what the broker is to watch."""
+        (pid,) = self._pids
         if not self.options.name and self.transport == "local":
             self.name = self._default_name(pid)
         # Whoever asked for it gets a reference of the class that the router works with.
         self.context: Any = self.router.make_context(self.context_id, self.name)
         self.stream = ChildStream(self, fd, fd)
         self.process = Process(self.broker, pid, popen)
-        self.errors = ErrorOutput(error_read, self.name)
+        self.errors = ErrorOutput(error_fd, self.name)
         if self.starter.keepalive_interval:
             # Here, since the broker thread can't wait for an import.
             from mitogen.core.keepalive import watch_child
 
             self._watch: Any = watch_child
-        try:
-            self.broker.defer(self._attach)
-        except BaseException:
-            self.process.on_disconnect(self.broker)
-            for stream in (self.stream, self.errors):
-                stream.on_fork()  # Closes what no broker watches yet.
-            raise
+
+    def give_up(self) -> None:
+        """End what was started, if anything was: nobody waits for it any more."""
+
+        def end() -> None:
+            # Whether it was handed over is not known.
+            if self._deadline is None:
+                self._attach()
+            self.fail("nobody waits for it any more")
+
+        if self._is_started:
+            if self.broker.dead_reason:
+                end()
+            else:
+                self.broker.defer(end)
 
     def wait(self) -> Context:
         """Return the context once the target is alive. Not for the broker thread.
 
         :raises StreamError: it did not come up; the text says why, in the target's own words.
         """
-        try:
-            error = self._result.get()
-        except BaseException:
-            # A KeyboardInterrupt: nobody would ever use, or end, what comes up now.
-            self.broker.defer(self.fail, "the program stopped waiting for it")
-            raise
+        error = self._result.get()
         if error is not None:
             raise error
         return self.context  # type: ignore[no-any-return]
@@ -229,7 +248,7 @@ class Connection:
             self._hello.core_path = None
             self._send_core(self._hello)
         elif event == handshake.READY:
-            self._deadline.cancel()
+            self._deadline.cancel()  # type: ignore[union-attr]
             self._hand_out()
             interval = self.starter.keepalive_interval
             if interval:
@@ -332,7 +351,7 @@ class Connection:
     def _on_disconnect(self) -> None:
         if not self._up and not self._failed:
             self.fail("the broker shut down")
-        self._deadline.cancel()
+        self._deadline.cancel()  # type: ignore[union-attr]
         if not self._detached:
             # Before there was a core, nobody is there who would end by itself.
             patience = _TERM_AFTER if self._ready else 0.0

@@ -17,6 +17,8 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import os
 import time
+from functools import partial
+from itertools import starmap
 
 from mitogen.core.signals import fire
 from mitogen.core.stream import BasicStream, Side
@@ -36,12 +38,13 @@ _FIRST_LOOK, _LAST_LOOK = 0.01, 0.5
 _LAST_WAITS = 50
 
 
-def spawn(argv: list[str], executable: str, fds: tuple[int, int, int]) -> tuple[int, Any]:
-    """Start a program and return its process id, and a `Popen` if `subprocess` had to be used.
+def spawn(argv: list[str], executable: str, fds: tuple[int, int, int], pids: list[int]) -> Any:
+    """Start a program; return a `Popen` if `subprocess` had to be used.
 
     :param argv: its arguments; the first one is only a name.
     :param executable: the program, looked up on PATH unless it has a slash.
     :param fds: what becomes its descriptors 0, 1 and 2.
+    :param pids: gets its process id, even if an exception of a signal's handler comes right afterwards.
     :raises OSError: it can't be started.
     """
     if not hasattr(os, "posix_spawnp"):
@@ -55,15 +58,17 @@ def spawn(argv: list[str], executable: str, fds: tuple[int, int, int]) -> tuple[
             stderr=fds[2],
             start_new_session=True,
         )
-        return popen.pid, popen
+        pids.append(popen.pid)
+        return popen
     actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)]
     options: dict[str, Any] = {"file_actions": actions, "setsigmask": (), "setsid": True}
+    what = [(executable, argv, os.environ)]
     try:
-        return os.posix_spawnp(executable, argv, os.environ, **options), None
+        pids.extend(starmap(partial(os.posix_spawnp, **options), what))
     except NotImplementedError:
         # No session of its own on this system: a Ctrl-C then also reaches the child, which copes.
         del options["setsid"]
-        return os.posix_spawnp(executable, argv, os.environ, **options), None
+        pids.extend(starmap(partial(os.posix_spawnp, **options), what))
 
 
 def describe_status(status: int) -> str:

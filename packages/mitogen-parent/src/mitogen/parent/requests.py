@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from mitogen.core.router import Router
     from mitogen.parent.starter import Starter
 
-_CANCELLED = "nobody waits for it any more"
-
 
 @takes_router
 def start_here(
@@ -32,12 +30,7 @@ def start_here(
     cls = getattr(sys.modules[module], class_name)
     options = object.__new__(cls.options_class)
     options.__dict__.update(values)
-    connection = cls(starter, options)
-    connection.start()
-    if options.request in starter.cancelled:
-        # Before there was anything that could be found.
-        router.broker.defer(connection.fail, _CANCELLED)
-    context = connection.wait()
+    context = starter.connect_with(cls(starter, options))
     return context.context_id, context.name, context.python_version
 
 
@@ -61,7 +54,7 @@ def cancel_start(request: str, router: Router) -> None:
         for stream in list(router.broker.streams):
             connection: Any = getattr(stream, "connection", None)
             if connection is not None and connection.options.request == request:
-                connection.fail(_CANCELLED)
+                connection.give_up()
 
     router.starter.cancelled.add(request)
     router.broker.defer_sync(cancel)

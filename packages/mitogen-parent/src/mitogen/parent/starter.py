@@ -137,8 +137,16 @@ class Starter:
 
         :raises StreamError: it could not be started, or did not come up in time.
         """
-        connection.start()
-        return connection.wait()
+        try:
+            connection.start()
+            if connection.options.request in self.cancelled:
+                # Before there was anything that could be found.
+                connection.give_up()
+            return connection.wait()
+        except BaseException:
+            # A KeyboardInterrupt, perhaps: nobody would ever use, or end, what comes up now.
+            connection.give_up()
+            raise
 
     def connect(self, cls: type[Connection], options: Options, via: Context | None = None) -> Context:
         """Start a context.
