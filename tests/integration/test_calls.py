@@ -707,6 +707,37 @@ def test_a_time_out_fails_a_pipelined_chain_until_reset(local: Context) -> None:
         assert chain.call(remote.identity, 1) == 1
 
 
+def test_a_chain_keeps_its_id_while_it_is_reset(local: Context) -> None:
+    """Another thread may be about to call."""
+    chain = mitogen.parent.CallChain(local, pipelined=True)
+
+    def reset() -> None:
+        for _ in range(300):
+            chain.reset()
+
+    resetting = threading.Thread(target=reset)
+    resetting.start()
+    ids = set()
+    while resetting.is_alive():
+        ids.add(chain.chain_id)
+    assert ids == {chain.chain_id}
+
+
+def test_a_call_without_a_reply_waits_no_longer_than_its_time_out_for_a_full_link(
+    router: mitogen.master.Router, local: Context
+) -> None:
+    pid = local.call(os.getpid)
+    router.high_water_mark = 100_000
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with mitogen.parent.CallChain(local, timeout=0.2) as chain:
+            chain.call_no_reply(len, b"x" * 2_000_000)
+            with pytest.raises(TimeoutError, match="does not read"):
+                chain.call_no_reply(len, b"x")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 # -- Logs and output ---------------------------------------------------------------------------
 
 

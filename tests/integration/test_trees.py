@@ -262,6 +262,28 @@ def test_a_start_here_interrupted_at_any_moment_leaves_nothing(router: Router) -
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, LIMIT)
 
 
+def test_a_context_that_says_nothing_does_not_hold_up_a_start(
+    router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mitogen.parent.context._ANSWER_WAIT", 0.3)
+    # Neither is it asked for ever where nothing can be sent to it any more.
+    router.high_water_mark = 100_000
+    via = router.local()
+    pid = pid_of(via)
+    router.local(via=via, connect_timeout=LIMIT).shutdown(wait=True)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        for is_full in False, True:
+            if is_full:
+                via.call_no_reply(len, b"x" * 2_000_000)
+            with pytest.raises(StreamError, match=r"via %s.* 0\.5 seconds.*stopped" % via.name):
+                router.local(via=via, connect_timeout=0.2)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert via.call(abs, -1) == 1
+    wait_until(lambda: not remote_trees.child_pids(pid), LIMIT)
+
+
 # -- Endings, one by one -------------------------------------------------------------------------
 
 

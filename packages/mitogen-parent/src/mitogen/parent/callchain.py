@@ -77,7 +77,8 @@ class CallChain:
     :param context: the context to call.
     :param pipelined: once a call fails, fail all later ones with its error, unrun, until `reset`.
         Makes it safe to send calls without waiting for those before them.
-    :param timeout: seconds that `call` waits; None waits for ever.
+    :param timeout: seconds that `call` waits for its answer, and any call for room on a full link; None
+        waits for ever.
     :ivar chain_id: what the calls carry on the wire; None unless pipelined.
     """
 
@@ -105,11 +106,9 @@ class CallChain:
     def reset(self) -> None:
         """Let the context forget a failure of this chain, so that it may be used again."""
         if self.chain_id is not None:
-            chain_id, self.chain_id = self.chain_id, None
-            try:
-                self.call_no_reply(forget_chain, chain_id)
-            finally:
-                self.chain_id = chain_id
+            # Not as a call of the chain, which would not be run; nor without its id for a moment, in
+            # which another thread may call.
+            CallChain(self.context, timeout=self.timeout).call_no_reply(forget_chain, self.chain_id)
 
     def _body(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> serialization.Body:
         while type(fn) is partial:
@@ -138,12 +137,13 @@ class CallChain:
         is pipelined: then it shows in the next call that asks.
 
         :raises SerializationError: an argument can't be sent.
+        :raises TimeoutError: the link is full, and `timeout` passed; the call was not sent.
         :raises TypeError: `fn` can't be found by name in another context.
         """
         router = self.context._router()
         here = router.context_id
         body = self._body(fn, args, kwargs)
-        router.route(make(self.context.context_id, here, here, self._handle, 0, body))
+        router.route(make(self.context.context_id, here, here, self._handle, 0, body), self.timeout)
 
     def call_async(self, fn: Callable[P, object], *args: P.args, **kwargs: P.kwargs) -> Receiver:
         """Call `fn`, and return a `Receiver` for its result at once.
@@ -151,6 +151,7 @@ class CallChain:
         The receiver may be read now or later, given to `mitogen.select.Select`, or dropped.
 
         :raises SerializationError: an argument can't be sent.
+        :raises TimeoutError: the link is full, and `timeout` passed; the call was not sent.
         :raises TypeError: `fn` can't be found by name in another context.
         """
         context = self.context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mitogen.core
 from mitogen.core import handles
-from mitogen.core.errors import CallError, ChannelError, Error, StreamError
+from mitogen.core.errors import CallError, ChannelError, Error, StreamError, TimeoutError
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message
 from mitogen.core.opening import OpenedChannel, serve
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     T = TypeVar("T")
+
+#: Seconds for a context to begin to start another, and to tell what became of it.
+_ANSWER_WAIT = 15.0
 
 
 class Context(mitogen.core.Context):
@@ -96,22 +99,32 @@ class Context(mitogen.core.Context):
         options.name_prefix = self.name + "."
         options.request = unique_text(self)
         try:
-            # A fork has to be made by the thread that runs calls, in line with those.
-            call = self.call if getattr(cls, "in_line", False) else self.call_aside
-            found = call(start_here, cls.__module__, cls.__qualname__, vars(options))
+            chain: CallChain = Aside(self, timeout=options.connect_timeout + _ANSWER_WAIT)
+            if getattr(cls, "in_line", False):
+                # A fork has to be made by the thread that runs calls, after those that it has.
+                chain = self.default_call_chain
+            found = chain.call(start_here, cls.__module__, cls.__qualname__, vars(options))
         except CallError as e:
             if e.type_name != "mitogen.core.errors.StreamError":
                 raise
             raise StreamError("%s (started via %s)", e.text, self.name) from None
         except ChannelError as e:
             raise StreamError("could not be started via %s: %s", self.name, e) from None
-        except BaseException:
+        except BaseException as e:
             # Most likely a KeyboardInterrupt: nobody would ever use, or end, what comes up there.
             try:
-                Aside(self).call_no_reply(cancel_start, options.request)
+                # By the thread that does not wait where the link is full.
+                self._router().broker.defer(Aside(self).call_no_reply, cancel_start, options.request)
             except Error:
-                pass  # It went, or this context does.
-            raise
+                pass  # This context ends.
+            if not isinstance(e, TimeoutError):
+                raise
+            raise StreamError(
+                "could not be started via %s, which said nothing for %s seconds: is it stopped, or"
+                " overloaded? Raise connect_timeout, or pass another via",
+                self.name,
+                chain.timeout,
+            ) from None
         context_id, name, version = found
         context: Any = self._router().make_context(context_id, name)
         context.name = name
