@@ -17,7 +17,8 @@ from mitogen.core.stdio import LineLogger
 from tests.core.tools import PATIENCE, collect_logs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import Any
 
 
 @pytest.fixture
@@ -36,13 +37,26 @@ def broker() -> Iterator[Broker]:
     broker.join()
 
 
+class Link:
+    """What a line logger knows of the link to the parent. Nothing is sent on it."""
+
+    def __init__(self) -> None:
+        self.router = self
+        self.high_water_mark = 1000
+        self.queued = 0
+        self.closed = False
+        self.held_back: list[Callable[[], object]] = []
+
+
 class Printed:
     """A line logger and its other end, a descriptor in place of 1."""
 
     def __init__(self, broker: Broker, name: str = "stdout") -> None:
         self.broker = broker
         self.fd = os.open(os.devnull, os.O_WRONLY)
-        self.logger = LineLogger(name, self.fd)
+        self.link = Link()
+        link: Any = self.link
+        self.logger = LineLogger(name, self.fd, link)
         self.gone = Latch()
         listen(self.logger, "disconnect", self.gone.put)
 
@@ -163,6 +177,28 @@ def test_a_logger_shows_its_name(broker: Broker) -> None:
     printed.end()
 
 
+@pytest.mark.parametrize("is_closed", [False, True])
+def test_who_writes_waits_while_the_link_is_full(broker: Broker, lines: Lines, is_closed: bool) -> None:
+    printed = Printed(broker).start()
+    printed.link.queued = printed.link.high_water_mark + 1
+    # Until nobody reads any more.
+    while not printed.link.held_back:
+        printed.write(b"x\n")
+    os.set_blocking(printed.fd, False)
+    written = 0
+    with pytest.raises(BlockingIOError):
+        while True:
+            written += os.write(printed.fd, b"y\n" * 2048)
+    assert "y" not in texts(lines)
+    if is_closed:
+        printed.link.closed = True
+    else:
+        printed.link.queued = 0
+    broker.defer(printed.link.held_back[0])
+    printed.end()
+    assert texts(lines).count("y") == written / 2
+
+
 # -- The streams of a process -----------------------------------------------------------------------
 
 PROGRAM = """if 1:
@@ -175,7 +211,10 @@ PROGRAM = """if 1:
     lines = []
     logs.sink = lambda level, name, text: lines.append((name, text))
     broker = Broker()
-    streams = StandardStreams(broker)
+    class Link:
+        queued = high_water_mark = 0
+        router = property(lambda self: self)
+    streams = StandardStreams(broker, Link())
     print("printed")
     print("an error \\N{SNOWMAN} \\udc80", file=sys.stderr)
     os.write(1, b"written\\n")

@@ -123,7 +123,7 @@ class ExternalContext:
         # Functions of the program itself are looked up in a `__main__` that the master sends.
         sys.modules.pop("__main__", None)
         logs.forward_to(self.router, self.master.context_id, config["log_level"])
-        self._streams = StandardStreams(self.broker) if config["stdio"] else None
+        self._streams = StandardStreams(self.broker, self.stream) if config["stdio"] else None
         self.broker.start_receive(self.stream)
 
     def main(self) -> None:

@@ -19,16 +19,19 @@ from mitogen.core.stream import BasicStream, Side
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.core.broker import Broker
+    from mitogen.core.stream import Stream
 
 
 class LineLogger(BasicStream):
     """Log what is written to the descriptor `fd` of this process.
 
     :param name: logger name of the lines.
+    :param link: where the lines go; it is waited for while it is full, and who writes waits in turn.
     """
 
-    def __init__(self, name: str, fd: int) -> None:
+    def __init__(self, name: str, fd: int, link: Stream) -> None:
         self.name = name
+        self._link = link
         self._rest = b""
         read_fd, write_fd = os.pipe()
         os.dup2(write_fd, fd)
@@ -37,8 +40,12 @@ class LineLogger(BasicStream):
         self.receive_side = Side(self, read_fd, keep_alive=False)
 
     def on_receive(self, broker: Broker) -> None:
+        link = self._link
         if self._read() == b"":
             self.on_disconnect(broker)
+        elif link.queued > link.router.high_water_mark and not link.closed:
+            broker._stop_receive(self)
+            link.held_back.append(lambda: broker._start_receive(self))
 
     def on_shutdown(self, broker: Broker) -> None:
         # What is there: a pipe holds 1 MiB at most. Somebody may go on writing for ever.
@@ -71,10 +78,10 @@ class LineLogger(BasicStream):
 class StandardStreams:
     """Redirect descriptors 0, 1 and 2, and Python's objects for them. Main thread, once."""
 
-    def __init__(self, broker: Broker) -> None:
+    def __init__(self, broker: Broker, link: Stream) -> None:
         _redirect_to_null(0)
         for fd, name in ((1, "stdout"), (2, "stderr")):
-            broker.start_receive(LineLogger(name, fd))
+            broker.start_receive(LineLogger(name, fd, link))
             # Python would buffer a pipe by the block: lines would show up late, or never.
             stream = open(fd, "w", 1, "utf-8", "backslashreplace", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
