@@ -53,6 +53,24 @@ def call_kept(fn_result):
 
 
 @mitogen.core.takes_router
+def start_after_an_interruption(router):
+    """Start a context, after a first attempt was interrupted while this one became a parent."""
+    broker = router.broker
+    wait = broker.defer_sync
+
+    def wait_and_be_interrupted(func, timeout=None):
+        wait(func, timeout)
+        raise KeyboardInterrupt
+
+    broker.defer_sync = wait_and_be_interrupted
+    try:
+        router.local()
+    except KeyboardInterrupt:
+        del broker.defer_sync
+        return router.local()
+
+
+@mitogen.core.takes_router
 def forget(router):
     """Drop the references to the contexts started here; they live on."""
     kept.clear()

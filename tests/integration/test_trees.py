@@ -262,6 +262,13 @@ def test_a_start_here_interrupted_at_any_moment_leaves_nothing(router: Router) -
     wait_until(lambda: len(os.listdir("/proc/self/fd")) <= descriptors, LIMIT)
 
 
+def test_a_context_that_was_interrupted_when_it_became_a_parent_starts_others(router: Router) -> None:
+    """By a time-out, for example."""
+    context = router.local()
+    started = context.call(remote_trees.start_after_an_interruption)
+    assert started.call(os.getppid) == pid_of(context)
+
+
 def test_a_context_that_says_nothing_does_not_hold_up_a_start(
     router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:

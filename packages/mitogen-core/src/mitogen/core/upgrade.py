@@ -42,12 +42,18 @@ def starter_of(router: Router) -> Any:
             def begin() -> Any:
                 return _attach(router, Starter, ModuleForwarder)
 
-            router.__dict__["starter"] = router.broker.defer_sync(begin)
+            router.broker.defer_sync(begin)
     return router.__dict__["starter"]
 
 
 def _attach(router: Router, make_starter: Any, make_forwarder: Any) -> Any:
-    """Return a new starter for the router of a child. Broker thread."""
+    """Give the router of a child its starter, and return that. Broker thread.
+
+    Once, also if whoever waited for it was interrupted, so that the next one asks again.
+    """
+    known: dict[str, Any] = router.__dict__
+    if "starter" in known:
+        return known["starter"]
     old = router.table
     econtext = router.econtext
     config = econtext.config
@@ -64,6 +70,7 @@ def _attach(router: Router, make_starter: Any, make_forwarder: Any) -> Any:
     starter.end_now = econtext._end_now
     econtext._end_now = starter.on_end  # type: ignore[method-assign]
     econtext.interrupt_grace = _LIFE
+    known["starter"] = starter
     return starter
 
 
