@@ -4,6 +4,7 @@
 
 import hashlib
 import os
+import sys
 import threading
 import time
 
@@ -242,8 +243,12 @@ def detach_with_children(path, econtext):
         try:
             context.call(int, "no number")
         except mitogen.core.CallError as e:
-            # Of which module is only told where the master is there to send what tells.
-            lines.append(e.type_name.rpartition(".")[2])
+            lines.append("%s, with a traceback: %s" % (e.type_name, "in _call" in e.traceback))
+        # The first to import it.
+        lines.append(str("logging" in sys.modules))
+        import logging
+
+        logging.getLogger("x").warning("nobody reads this")
     except BaseException as e:
         lines = [text_of(e)]
     with open(path + ".tmp", "w") as f:

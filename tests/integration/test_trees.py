@@ -859,7 +859,8 @@ def test_a_context_that_detaches_lives_on_with_its_children(router: Router, tmp_
     with pytest.raises(ChannelError, match="middle"):
         below.call(abs, -1)
     lines = wait_file(path).splitlines()
-    assert lines == [*(str(p) for _, p, _ in started), str(middle_pid), "ValueError"]
+    pids = [*(str(p) for _, p, _ in started), str(middle_pid)]
+    assert lines == [*pids, "ValueError, with a traceback: True", "False"]
     assert top.call(abs, -1) == 1
     # It ends with the function that detached, and takes its own children along.
     for p in (middle_pid, pid, started[1][1]):
