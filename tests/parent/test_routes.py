@@ -186,6 +186,11 @@ def test_a_name_may_be_anything_but_endless(middle: Middle) -> None:
     assert middle.keeper.names[12] == "\ufffd" * (_ROUTE_LIMIT - len("12:"))
 
 
+def test_a_name_does_not_control_terminals(middle: Middle) -> None:
+    middle.say(LEFT, handles.ADD_ROUTE, "12:a\x1b[2J\r\n\u2028 \u00fc".encode())
+    assert middle.keeper.names[12] == "a[2J \u00fc"
+
+
 @pytest.mark.parametrize("handle", [handles.ADD_ROUTE, handles.DEL_ROUTE, handles.ALLOCATE_ID])
 def test_dead_messages_say_nothing(middle: Middle, handle: int) -> None:
     middle.say(LEFT, handle, b"12:x", reply_to=handles.IS_DEAD)

@@ -71,7 +71,9 @@ class ModuleForwarder:
     def _on_load_module(self, msg: Message) -> None:
         if not msg.is_dead:
             name, _, _, _, related = msg.unpickle()
-            self._related[name] = related
+            # Most have none; nor has what there is not, of which children may ask for any number.
+            if related:
+                self._related[name] = related
         self._importer._on_load_module(msg)
 
     def _on_get_module(self, msg: Message) -> None:
@@ -118,9 +120,10 @@ class ModuleForwarder:
             return
         children, path, _ = self._modules[name]
         related = [other for other in self._related.get(name, ()) if other in self._modules]
+        # First, since modules may be related to each other.
+        self._sent.setdefault(context_id, set()).add(name)
         for other in related:
             self._preload(other, context_id)
-        self._sent.setdefault(context_id, set()).add(name)
         if name not in self._compressed:
             self._compressed[name] = zlib.compress(source)
         self._send(context_id, (name, children, path, self._compressed[name], tuple(related)))

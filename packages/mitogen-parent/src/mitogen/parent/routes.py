@@ -89,7 +89,8 @@ class RouteKeeper:
         link = self._router.stream_by_id(msg.src_id)
         ids = _ids(numbers)
         if len(ids) == 1 and self._table.announce(ids[0], link):
-            self.announce(ids[0], name.decode("utf-8", "replace"))
+            # It shows up in logs and errors, and so on terminals.
+            self.announce(ids[0], "".join(filter(str.isprintable, name.decode("utf-8", "replace"))))
         else:
             self._complain(msg, "announced", numbers)
 
