@@ -93,6 +93,25 @@ def test_sigkill_of_the_master_while_a_child_comes_up_leaves_none(tmp_path: Path
     assert leaks.wait_for_none(before, AT_LAST) == []
 
 
+def test_sigkill_of_the_master_ends_what_a_child_that_hangs_was_starting(tmp_path: Path) -> None:
+    began, pid = tmp_path / "began", tmp_path / "pid"
+    source = """\
+router = mitogen.master.Router()
+via = router.local()
+tell(via.call(os.getpid))
+via.call_async(remote.stubborn, sys.argv[1])
+command = 'echo $$ > %s; exec sleep 60' % sys.argv[2]
+router.local(via=via, connect_timeout=50, python_path=['sh', '-c', command])
+"""
+    with Program(tmp_path, source, str(began), str(pid)) as program:
+        child = program.pid()
+        wait_file(began)
+        wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+        program.process.kill()
+        wait_gone(child, AT_LAST)
+        wait_gone(int(pid.read_text()), AT_ONCE)
+
+
 # -- A child goes ------------------------------------------------------------------------------
 
 DEATHS = {

@@ -246,7 +246,7 @@ def test_a_start_interrupted_at_any_moment_leaves_nothing(router: Router) -> Non
         else:
             assert isinstance(result, Alarm), result
     wait_until(lambda: not remote_trees.child_pids(pid), LIMIT)
-    assert via.call_aside(remote_trees.forget) == []
+    wait_until(lambda: via.call_aside(remote_trees.forget) == [], LIMIT)
 
 
 def test_a_start_here_interrupted_at_any_moment_leaves_nothing(router: Router) -> None:

@@ -158,7 +158,20 @@ class Connection:
             popen = self.launch(argv, executable, opened)
             # Those of the process.
             list(map(os.close, map(opened.pop, (3, 1))))
-            self._prepare(popen, *opened)
+            fd, error_fd = opened
+            (pid,) = self._pids
+            if not self.options.name and self.transport == "local":
+                self.name = self._default_name(pid)
+            # Whoever asked for it gets a reference of the class that the router works with.
+            self.context: Any = self.router.make_context(self.context_id, self.name)
+            self.stream = ChildStream(self, fd, fd)
+            self.process = Process(self.broker, pid, popen)
+            self.errors = ErrorOutput(error_fd, self.name)
+            if self.starter.keepalive_interval:
+                # Here, since the broker thread can't wait for an import.
+                from mitogen.core.keepalive import watch_child
+
+                self._watch: Any = watch_child
             self._is_started = True
             self.broker.defer(self._attach)
         except BaseException as e:
@@ -177,22 +190,6 @@ class Connection:
                 executable,
                 getattr(e, "strerror", None) or e,
             ) from e
-
-    def _prepare(self, popen: Any, fd: int, error_fd: int) -> None:
-        """Make what the broker is to watch."""
-        (pid,) = self._pids
-        if not self.options.name and self.transport == "local":
-            self.name = self._default_name(pid)
-        # Whoever asked for it gets a reference of the class that the router works with.
-        self.context: Any = self.router.make_context(self.context_id, self.name)
-        self.stream = ChildStream(self, fd, fd)
-        self.process = Process(self.broker, pid, popen)
-        self.errors = ErrorOutput(error_fd, self.name)
-        if self.starter.keepalive_interval:
-            # Here, since the broker thread can't wait for an import.
-            from mitogen.core.keepalive import watch_child
-
-            self._watch: Any = watch_child
 
     def give_up(self) -> None:
         """End what was started, if anything was: nobody waits for it any more."""
@@ -233,6 +230,7 @@ class Connection:
             self.errors.on_disconnect(self.broker)
             self.process.on_disconnect(self.broker)
             return
+        self.starter.connections[self.context_id] = self
         self._deadline = self.broker.call_later(self.options.connect_timeout, self._on_deadline)
         listen(self.process, "exit", self._on_exit)
         listen(self.stream, "disconnect", self._on_disconnect)
@@ -287,7 +285,6 @@ class Connection:
         if not self._up:
             self._up = True
             self.router.add_link(self.context, self.stream)
-            self.starter.connections[self.context_id] = self
             self.starter.routes.announce(self.context_id, self.name)
             if self.options.debug or self.starter.debug:
                 self._send(handles.CALL_FUNCTION, serialization.dumps(_ENABLE_DEBUG))
@@ -363,8 +360,10 @@ class Connection:
     def send_shutdown(self, now: bool) -> None:
         """Ask the context to go.
 
-        :param now: do not let it finish what it runs.
+        :param now: do not let it finish what it runs; nor come up, if it has not yet.
         """
+        if now and not self._ready:
+            self.fail("the broker is shutting down")
         self._send(handles.SHUTDOWN, b"now" if now else b"")
 
     def end(self, ended: Callable[[], object]) -> None:

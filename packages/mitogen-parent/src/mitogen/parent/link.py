@@ -69,7 +69,4 @@ class ChildStream(Stream):
         self.connection.on_stream_end()
 
     def on_shutdown(self, broker: Broker) -> None:
-        if self.handshake.state == handshake.FRAMES:
-            self.connection.send_shutdown(now=True)
-        else:
-            self.connection.fail("the broker is shutting down")
+        self.connection.send_shutdown(now=True)

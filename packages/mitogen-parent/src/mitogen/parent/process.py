@@ -140,7 +140,7 @@ class Process(BasicStream):
         """
         if self.poll() is None and not self._abandoned:
             # Where it can't be started as the leader of a session, it has no group of its own.
-            for send in (os.killpg, os.kill) if group else (os.kill,):
+            for send in (os.killpg, os.kill)[not group :]:
                 try:
                     send(self.pid, signum)
                     break

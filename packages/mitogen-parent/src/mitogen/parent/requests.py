@@ -51,9 +51,8 @@ def cancel_start(request: str, router: Router) -> None:
     """
 
     def cancel() -> None:
-        for stream in list(router.broker.streams):
-            connection: Any = getattr(stream, "connection", None)
-            if connection is not None and connection.options.request == request:
+        for connection in list(router.starter.connections.values()):
+            if connection.options.request == request:
                 connection.give_up()
 
     router.starter.cancelled.add(request)

@@ -44,7 +44,7 @@ class Starter:
     """Start contexts, and keep the routes to them.
 
     :param router: the router that the contexts will belong to.
-    :ivar connections: the connections that are up, by context id; broker thread only.
+    :ivar connections: those that are up, or coming up, by context id; broker thread only.
     :ivar forwarder: in a child, what serves modules to its children.
     :ivar debug: have contexts that are started from now on write debug logs.
     """
