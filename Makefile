@@ -9,7 +9,7 @@ CONFIG := $(wildcard pyproject.toml packages/*/pyproject.toml)
 PACKAGES := $(patsubst %/pyproject.toml,%,$(wildcard packages/*/pyproject.toml))
 ARGS ?=
 
-.PHONY: help demo test test-integration test-properties test-units check docs bench bundle dist clean
+.PHONY: help demo test test-a-e test-f-r test-s-z test-properties test-units check docs bench bundle dist clean
 
 help:
 	@echo 'make demo    run docs/examples/inventory.py (ARGS="target ..." for its arguments)'
@@ -24,20 +24,23 @@ help:
 demo: $(VENV)/installed
 	@$(BIN)/python docs/examples/inventory.py $(ARGS)
 
-# Two processes share the work, so each group's output comes at once, when the group ends: the folders
-# of tests that mostly wait beside those that mostly compute. With ARGS it is one process, with its
-# output as it comes.
+# Two processes share the work, so each group's output comes at once, when the group ends; the integration
+# tests are three groups, by the letters that their files begin with. With ARGS it is one process, with
+# its output as it comes.
 test: $(VENV)/installed-test
 ifeq ($(strip $(ARGS)),)
-	@echo 'three groups of tests, two at a time: each is shown when it ends, in a few minutes'
+	@echo 'groups of tests, two at a time: each is shown when it ends, all within some minutes'
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target \
-	    test-integration test-properties test-units
+	    test-f-r test-a-e test-units test-properties test-s-z
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif
 
-test-integration test-properties:
-	@$(BIN)/python -m pytest tests/$(@:test-%=%) -o cache_dir=.pytest_cache/$@
+test-a-e test-f-r test-s-z:
+	@$(BIN)/python -m pytest tests/integration/test_[$(@:test-%=%)]*.py -o cache_dir=.pytest_cache/$@
+
+test-properties:
+	@$(BIN)/python -m pytest tests/properties -o cache_dir=.pytest_cache/$@
 
 test-units:
 	@$(BIN)/python -m pytest tests --ignore=tests/integration --ignore=tests/properties \

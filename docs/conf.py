@@ -36,7 +36,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"mitogen\.unix\.wire\.(AnyPath|Answer)"),
     (
         r"py:class",
-        r"Source|Handler|Policy|Function|mitogen\.core\.boot\.Finder|mitogen\.parent\.bootstrap\.Hello",
+        r"Answer|Source|Handler|Policy|Function|Modifier|mitogen\.master\.rules\.Rule|mitogen\.core\.boot\.Finder|mitogen\.parent\.bootstrap\.Hello",
     ),
 ]
 

@@ -38,15 +38,19 @@ def _read(path: str) -> bytes:
         return b""  # Gone in between, or a kernel thread.
 
 
-def _parents() -> dict[int, tuple[int, str]]:
-    """Return the parent and the state of every process."""
+#: Processes without the mark, by id and when they started: no process gets it later.
+_foreign: set[tuple[int, bytes]] = set()
+
+
+def _parents() -> dict[int, tuple[int, str, bytes]]:
+    """Return the parent, the state and the start of every process."""
     found = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
             # The name in parentheses may itself hold spaces and parentheses.
             fields = _read("/proc/%s/stat" % name).rpartition(b") ")[2].split()
             if fields:
-                found[int(name)] = int(fields[1]), fields[0].decode()
+                found[int(name)] = int(fields[1]), fields[0].decode(), fields[19]
     return found
 
 
@@ -62,12 +66,20 @@ def processes() -> dict[int, str]:
     mark = ("%s=%s" % (MARK, os.environ.get(MARK))).encode()
     parents = _parents()
     found = {}
-    for pid, (_, state) in parents.items():
+    for pid, (_, state, start) in parents.items():
         ancestor = pid
         while ancestor in parents and ancestor != here:
             ancestor = parents[ancestor][0]
-        marked = mark in _read("/proc/%d/environ" % pid).split(b"\0")
-        if pid != here and (ancestor == here or marked):
+        if pid == here:
+            continue
+        environ = b""
+        if ancestor != here and (pid, start) not in _foreign:
+            # Empty for the kernel's, and for one that begins another program at this moment.
+            environ = _read("/proc/%d/environ" % pid)
+            if environ and mark not in environ.split(b"\0"):
+                _foreign.add((pid, start))
+                environ = b""
+        if ancestor == here or environ:
             found[pid] = _describe(pid, state)
     return found
 

@@ -67,7 +67,10 @@ def test_every_example_is_run_and_shown_with_what_it_prints() -> None:
     assert found == {path.name for path in PROGRAMS} | OTHERS
     guide = (ROOT / "docs/guide.rst").read_text("utf-8")
     shown = set(re.findall(r"literalinclude:: examples/(\S+)", guide))
-    files = {path.name for path in EXAMPLES.iterdir() if path.suffix in (".py", ".out", ".err")}
+    suffixes = (".py", ".out", ".err")
+    files = {
+        path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*") if path.suffix in suffixes
+    }
     assert files - {"inventory.py"} == shown
 
 

@@ -44,6 +44,10 @@ class Mitogen:
         for answer in answers:
             answer.get()
 
+    def fetch(self, load: Callable[[str], object], package: str) -> None:
+        """Have the child import a package that it does not have, with a function of a loaded module."""
+        self._context.call(load, package)
+
     def close(self) -> None:
         """End everything."""
         self._broker.shutdown()
@@ -53,6 +57,7 @@ class Mitogen:
 class Execnet:
     """Gateways, with a loop at the far end."""
 
+    fetch = None
     LOOP = "import os\nfor _ in channel: channel.send(os.getpid())"
 
     def __init__(self) -> None:
@@ -85,6 +90,8 @@ import os, rpyc
 rpyc.utils.factory.connect_stdpipes(rpyc.SlaveService).serve_all()
 os._exit(0)  # An ordinary exit complains about what stands in for standard output.
 """
+
+    fetch = None
 
     def __init__(self) -> None:
         import rpyc  # type: ignore[import-not-found,unused-ignore]
@@ -121,6 +128,8 @@ while file.peek(1):
     name, args = pickle.load(file)
     sock.sendall(pickle.dumps(getattr(os, name)(*args), 4))
 """
+
+    fetch = None
 
     def __init__(self) -> None:
         import pickle
@@ -185,6 +194,70 @@ def calls(peer: Any, count: int) -> None:
         call()
 
 
+#: Functions of each module of the package that is imported; ten make 200 lines.
+FUNCTION = '''
+def function_%(n)d(first, second=%(n)d, *rest, **options):
+    """Do what this function is for, and tell about it in a few words."""
+    total = 0
+    for index, item in enumerate(rest):
+        if item is None:
+            continue
+        elif isinstance(item, str):
+            total += len(item) * index
+        else:
+            total += index %% (second or 1)
+    names = sorted(options, key=lambda name: (len(name), name))
+    found = {name: options[name] for name in names if options[name] != first}
+    try:
+        result = [total, first, second] + [found.get(name) for name in names]
+    except (KeyError, TypeError) as e:
+        raise ValueError("function %(n)d: %%s" %% (e,))
+    return result
+'''
+
+
+def write_package(folder: str, modules: int) -> str:
+    """Write a package whose modules import each other, and one that loads it; return its name."""
+    name = "package_%d" % os.getpid()
+    os.mkdir(os.path.join(folder, name))
+    body = "".join(FUNCTION % {"n": n} for n in range(10))
+    for i in range(modules):
+        path = os.path.join(folder, name, "m%d.py" % i if i else "__init__.py")
+        with open(path, "w") as f:
+            # A tree: each imports two more.
+            for other in (2 * i + 1, 2 * i + 2):
+                if other < modules:
+                    f.write("from %s import m%d\n" % (name, other))
+            f.write(body)
+    with open(os.path.join(folder, "loader_of_%s.py" % name), "w") as f:
+        f.write("import sys\ndef load(name):\n    __import__(name)\n")
+        f.write("    return len([1 for m in sys.modules if m.startswith(name)])\n")
+    return name
+
+
+def fetches(peer: Any, modules: int) -> tuple[float, float]:
+    """Return what the import of a package takes: one that the parent did not import either, and has."""
+    import importlib
+    import shutil
+    import tempfile
+
+    folder = tempfile.mkdtemp()
+    sys.path.insert(0, folder)
+    try:
+        name = write_package(folder, modules)
+        load = importlib.import_module("loader_of_" + name).load
+        start(peer)
+        cold = timed(peer.fetch, load, name)
+        importlib.import_module(name)
+        times = []
+        for _ in range(3):
+            start(peer)
+            times.append(timed(peer.fetch, load, name))
+        return cold, statistics.median(times)
+    finally:
+        shutil.rmtree(folder)
+
+
 def start(peer: Any) -> None:
     """Start a child, and wait for its first answer."""
     peer.start()
@@ -205,6 +278,8 @@ def measure(peer: Any, settings: dict[str, int]) -> dict[str, float]:
         count = settings["in_flight"]
         peer.pipeline(count // 5)
         found["pipelined"] = statistics.median(timed(peer.pipeline, count) for _ in range(3)) / count
+    if "modules" in settings and peer.fetch:
+        found["cold import"], found["import"] = fetches(peer, settings["modules"])
     if "exactly" in settings:
         calls(peer, settings["exactly"])
     return found

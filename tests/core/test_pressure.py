@@ -280,6 +280,90 @@ def test_one_that_takes_something_now_and_then_is_not_given_up(
     other.sock.close()
 
 
+def ask(peer: Peer, count: int, dst: int = HERE) -> None:
+    """Have `peer` ask so many questions that nobody answers but with a refusal."""
+    frame = encode_header(make(dst, CHILD, CHILD, DATA, 1234, b""))
+    before = peer.stream.messages_received
+    peer.sock.sendall(frame * count)
+    until(lambda: peer.stream.messages_received == before + count)
+
+
+def get_ahead(child: Peer) -> None:
+    while len(child.stream._queue) <= pressure.AHEAD:
+        ask(child, 100)
+
+
+def test_nobody_waits_for_one_that_asks_and_does_not_read_before_it_has_far_too_much(
+    node: Node, child: Peer, parent: Peer
+) -> None:
+    inbox, handle = node.inbox()
+    get_ahead(child)
+    while child.stream.queued <= pressure.MOST * MARK:
+        parent.sock.sendall(from_parent(BODY) + from_parent(b"next", HERE, handle))
+        assert inbox.get().data == b"next"
+        assert child.stream.held_back == []
+    parent.sock.sendall(from_parent(BODY))
+    until(lambda: not is_read(node, parent))
+    node.settle()
+    assert not is_read(node, parent)
+
+
+def test_one_that_sends_much_itself_waits_for_such_a_one_a_moment_at_a_time(
+    node: Node, child: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pressure, "_LOOK_EVERY", 0.01)
+    inbox, handle = node.inbox()
+    sender = Peer(node, CHILD + 1)
+    get_ahead(child)
+    many = encode_header(make(HERE, CHILD + 1, CHILD + 1, 0, 0, b"")) * 2 * pressure.AHEAD
+    sender.sock.sendall(many)
+    for _ in range(3):
+        for dst, reply_to in (CHILD, DATA), (HERE, handle):
+            sender.sock.sendall(encode_header(make(dst, CHILD + 1, CHILD + 1, reply_to, 0, b"")))
+        inbox.get()
+        until(lambda: not child.stream.held_back)
+    assert len(child.stream._queue) > pressure.AHEAD
+    sender.sock.close()
+
+
+def test_one_that_said_more_than_it_took_is_ahead_until_it_read_that(node: Node, child: Peer) -> None:
+    stream = child.stream
+    assert not pressure.is_ahead(stream, stream)
+    get_ahead(child)
+    assert stream.queued < MARK
+    assert pressure.is_ahead(stream, stream)
+    while stream._queue:
+        read_message(child)
+    assert not pressure.is_ahead(stream, stream)
+
+
+def test_one_that_says_no_more_than_it_is_asked_is_not_ahead(node: Node, child: Peer) -> None:
+    for _ in range(2 * pressure.AHEAD):
+        node.send(CHILD, DATA, b"?")
+        read_message(child)
+    child.sock.sendall(encode_header(make(HERE, CHILD, CHILD, 0, 0, b"")) * 2 * pressure.AHEAD)
+    until(lambda: child.stream.messages_received == 2 * pressure.AHEAD)
+    while len(child.stream._queue) <= pressure.AHEAD:
+        node.send(CHILD, DATA, b"?")
+    assert not pressure.is_ahead(child.stream, child.stream)
+
+
+def test_one_that_is_ahead_is_not_read_while_many_messages_wait_where_it_sends_to(
+    node: Node, child: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pressure, "_LOOK_EVERY", 10 * PATIENCE)
+    asker = Peer(node, CHILD + 1)
+    frame = encode_header(make(CHILD, CHILD + 1, CHILD + 1, DATA, 0, b""))
+    sent = in_thread(lambda: asker.sock.sendall(frame * 50_000))
+    until(lambda: not is_read(node, asker))
+    assert pressure.AHEAD < len(child.stream._queue) < 4 * pressure.AHEAD
+    assert child.stream.queued < MARK
+    for _ in range(50_000):
+        read_message(child)
+    sent()
+    asker.sock.close()
+
+
 def test_a_relay_holds_little_of_what_a_slow_reader_does_not_take() -> None:
     total, size = 200_000_000, 1_000_000
     tree = Tree({0: None, 1: 0, 2: 1})

@@ -71,6 +71,29 @@ def test_get_wakes_up_for_a_message(node: Node) -> None:
     assert result() == 1
 
 
+def test_the_one_message_is_not_taken_for_gone_while_it_arrives(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its handle is unregistered by then, and nothing is in the queue yet."""
+    receiver = Receiver(node.router, persist=False)
+    put = receiver._latch.put
+    found: list[type] = []
+
+    def look_and_put(msg: Message) -> None:
+        try:
+            receiver.get(block=False)
+        except Error as e:
+            found.append(type(e))
+        put(msg)
+
+    monkeypatch.setattr(receiver._latch, "put", look_and_put)
+    post(node, receiver, 1)
+    assert found == [TimeoutError]
+    assert receiver.get_data() == 1
+    with pytest.raises(ChannelError, match="had its one message"):
+        receiver.get(block=False)
+
+
 @pytest.mark.parametrize("options", [{"timeout": 0.01}, {"block": False}, {"timeout": 0}])
 def test_get_gives_up_after_its_time(node: Node, options: dict[str, Any]) -> None:
     with pytest.raises(TimeoutError):

@@ -152,6 +152,44 @@ def test_a_large_message_arrives_whole_and_so_does_what_follows(
     assert peer.stream.received == size + 4 + 2 * HEADER_SIZE
 
 
+def test_small_messages_are_taken_by_turns_and_large_ones_at_full_speed(node: Node, peer: Peer) -> None:
+    """A link with very many messages must not keep the broker from all the others."""
+    inbox, handle = node.inbox()
+    turns: list[tuple[int, int]] = []
+    receive_data = peer.stream.receive_data
+
+    def note(broker: Any, data: bytes) -> None:
+        before = peer.stream.messages_received
+        receive_data(broker, data)
+        turns.append((peer.stream.messages_received - before, len(data)))
+
+    peer.stream.receive_data = note  # type: ignore[method-assign]
+    peer.sock.sendall(from_peer(handle, b"x") * 2000)
+    for _ in range(2000):
+        inbox.get()
+    assert max(count for count, _ in turns) <= 200
+    sent = in_thread(lambda: peer.sock.sendall(from_peer(handle, b"x" * (4 << 20))))
+    inbox.get()
+    sent()
+    assert max(size for _, size in turns) > 65536
+
+
+def test_all_that_fits_is_sent_in_one_turn(node: Node, peer: Peer) -> None:
+    """It would only grow, if much was read in each turn and little was sent."""
+    while len(peer.stream._queue) < 1000:
+        node.send(CHILD, 1, b"x")
+    node.run(lambda: node.broker._stop_transmit(peer.stream))
+    peer.sock.settimeout(0)
+    try:
+        while peer.sock.recv(1 << 20):
+            pass
+    except BlockingIOError:
+        peer.sock.settimeout(PATIENCE)
+    node.run(lambda: peer.stream.on_transmit(node.broker))
+    assert len(peer.stream._queue) == 0
+    assert peer.stream.queued == 0
+
+
 def test_the_end_of_a_peer_ends_the_link_with_a_reason(node: Node, peer: Peer) -> None:
     peer.sock.close()
     peer.gone.get(PATIENCE)

@@ -50,7 +50,14 @@ def impatient() -> Iterator[None]:
 def test_a_thread_that_sends_meanwhile_finds_the_way_to_the_parent(node: Node) -> None:
     router = _Seen(node.broker, 5, [1, 0])
     router.table.parent_link = PARENT
-    config = {"debug": False, "profiling": False, "log_level": 30, "keepalive": None, "is_ruled": True}
+    config = {
+        "debug": False,
+        "profiling": False,
+        "log_level": 30,
+        "keepalive": None,
+        "prefer": (),
+        "is_ruled": True,
+    }
     router.econtext = SimpleNamespace(config=config, importer=None, _end_now=None)  # type: ignore[assignment]
     node.run(lambda: _attach(router, lambda router: SimpleNamespace(on_end=None), lambda *args: None))
     assert isinstance(router.table, ForwardingTable)

@@ -2,6 +2,7 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators, allow-any-generics
 """Functions that the tests call in other contexts. Imports nothing that any Python from 3.6 on lacks."""
 
+import functools
 import logging
 import os
 import signal
@@ -68,6 +69,8 @@ class Plain:
             """A class method."""
             return cls.__qualname__, x
 
+    partial = functools.partialmethod(print, 1)
+
     def method(self):
         """A method."""
 
@@ -88,6 +91,54 @@ class Derived(Plain):
 
 class MyDict(dict):
     """A subclass of a basic type."""
+
+
+def _decorator(fn):
+    @functools.wraps(fn)
+    def wrapper(*args):
+        return fn.__name__, fn(*args)
+
+    return wrapper
+
+
+def _careless_decorator(fn):
+    def wrapper(*args):
+        return fn(*args)
+
+    return wrapper
+
+
+@_decorator
+def decorated(x):
+    return x
+
+
+@functools.lru_cache(None)
+def cached(x):
+    return x
+
+
+@_careless_decorator
+def renamed(x):
+    return x
+
+
+def make_closure(x):
+    def closure():
+        return x
+
+    return closure
+
+
+class Callable:
+    """A class whose instances can be called."""
+
+    def __call__(self, x):
+        return x
+
+
+def send_sum(channel, a, b):
+    channel.send(a + b)
 
 
 def echo(*args, **kwargs):

@@ -14,6 +14,8 @@ from mitogen.core import handles
 HEADER = struct.Struct(">HLLLLLL")
 MAGIC = 0x4D49
 MODULE = "tests.integration.remote"
+#: `GET_DATA`: not among the handles that every child knows.
+DATA = 113
 #: In everything that is forged, for those that look for it.
 MARK = b"forged"
 
@@ -27,14 +29,19 @@ def frame(dst, src, auth, handle, reply_to=0, data=b"", magic=MAGIC, length=None
 
 
 class Wire:
-    """The link to the parent, with nothing between it and whoever writes."""
+    """The link to the parent, with nothing between it and whoever writes.
 
-    def __init__(self, econtext, deaf=False):
+    :param deaf: read nothing of what is sent here.
+    :param drained: read all that is sent here, and forget it: so nothing slows the writing down.
+    """
+
+    def __init__(self, econtext, deaf=False, drained=False):
         self._econtext = econtext
         self.here = econtext.router.context_id
         self._stream = econtext.stream
+        self._drained = [econtext.stream.receive_side.fd] if drained else []
         self.deadline = None
-        if deaf:
+        if deaf or drained:
             econtext.broker.defer_sync(lambda: econtext.broker._stop_receive(self._stream))
 
     def write(self, data):
@@ -44,10 +51,12 @@ class Wire:
             assert not self._stream._queue
             fd = self._stream.transmit_side.fd
             while view:
+                readable, _, _ = select.select(self._drained, [fd], [], 0.1)
+                for drained in readable:
+                    os.read(drained, 1 << 20)
                 try:
                     view = view[os.write(fd, view) :]
                 except BlockingIOError:
-                    select.select([], [fd], [], 0.1)
                     if self.deadline is not None and time.monotonic() > self.deadline:
                         # Whoever should read does not: nothing more can be said on this link.
                         time.sleep(60)
@@ -234,7 +243,7 @@ def flood_dead(seconds, limit, econtext):
 @mitogen.core.takes_econtext
 def flood_random(seconds, limit, econtext):
     """Frames of random content, many of which nearly make sense."""
-    wire = Wire(econtext)
+    wire = Wire(econtext, drained=True)
     rng = random.Random(1)
     ids = [0, 1, 2, 3, 4, 5, wire.here, 1001, 1 << 31]
     numbers = [0, *range(100, 115), 999, 1000, 1001, 1002, 1 << 31]
@@ -314,6 +323,64 @@ def flood_large_module(seconds, limit, econtext):
     return flood(wire, _to_parent(wire, econtext, handles.GET_MODULE, body, 107), seconds, limit)
 
 
+def _flood_data(seconds, limit, econtext, deaf, requests, batch=2000):
+    wire = Wire(econtext, deaf)
+    bodies = [r if isinstance(r, bytes) else mitogen.core.Message.pickled(r).data for r in requests]
+
+    def make(i):
+        return frame(0, wire.here, wire.here, DATA, 5555, bodies[i % len(bodies)])
+
+    return flood(wire, make, seconds, limit, batch)
+
+
+@mitogen.core.takes_econtext
+def flood_data(seconds, limit, econtext):
+    """Requests for data that is not there, or must not be had, and such that make no sense."""
+    requests = [
+        (what, "package", name, path) + rest
+        for what, rest in (("list", ()), ("stat", ()), ("walk", ()), ("read", (0, 1 << 20)))
+        for name in ("flooded", "missing", "os", "..", "/", "a" * 900, "json.tool", "__main__")
+        for path in ("", "..", "../../etc/passwd", "/etc/passwd", "x" * 4000, "\0", "missing/x")
+    ]
+    requests += [("modules", "package", name) for name in ("missing", "flooded", "json")]
+    requests += [("distributions", "distribution", name) for name in ("missing", "../x", "x" * 900)]
+    odd: list = [(), None, ("list",), ("walk", "package", 1, 2), b"", b"garbage", b"x" * 20000]
+    requests += odd
+    return _flood_data(seconds, limit, econtext, False, requests)
+
+
+LARGE_PARTS = [("read", "package", "flooded", "large.bin", i << 28, 1 << 20) for i in range(40)]
+
+
+@mitogen.core.takes_econtext
+def flood_large_file(seconds, limit, econtext):
+    """Requests for parts of a large file."""
+    return _flood_data(seconds, limit, econtext, False, LARGE_PARTS, 100)
+
+
+@mitogen.core.takes_econtext
+def take_no_data(seconds, limit, econtext):
+    """Requests for parts of a large file, by somebody who reads no answers."""
+    return _flood_data(seconds, limit, econtext, True, LARGE_PARTS, 100)
+
+
+@mitogen.core.takes_econtext
+def flood_zip_file(seconds, limit, econtext):
+    """Requests for the ends, and the beginning, of a file in a zip file that is a lot to decompress."""
+    requests = [
+        ("read", "package", "flooded_zip", "large.bin", offset, 1000)
+        for offset in (1 << 40, (1 << 28) - 1000, 0, 1 << 27)
+    ]
+    return _flood_data(seconds, limit, econtext, False, requests, 100)
+
+
+@mitogen.core.takes_econtext
+def flood_distributions(seconds, limit, econtext):
+    """Requests for all distributions, and for all files of a package."""
+    requests = [("distributions", "distribution", ""), ("walk", "package", "encodings", "")]
+    return _flood_data(seconds, limit, econtext, False, requests, 100)
+
+
 @mitogen.core.takes_econtext
 def flood_ids(seconds, limit, econtext):
     """Requests for ids."""
@@ -351,13 +418,32 @@ def shout_upward(seconds, limit, econtext):
     return flood(wire, make, seconds, limit)
 
 
+@mitogen.core.takes_econtext
+def flood_siblings(seconds, limit, econtext):
+    """Calls of everybody that ask for an answer, which is read."""
+    wire = Wire(econtext, drained=True)
+    return flood(wire, _to_everybody(wire), seconds, limit)
+
+
+@mitogen.core.takes_econtext
+def flood_siblings_deaf(seconds, limit, econtext):
+    """Calls of everybody that ask for an answer, which is never read."""
+    wire = Wire(econtext, deaf=True)
+    return flood(wire, _to_everybody(wire), seconds, limit)
+
+
+def _to_everybody(wire):
+    # The first contexts that a program starts are those that everybody knows.
+    return lambda i: frame(i % 5, wire.here, wire.here, handles.CALL_FUNCTION, 5555, b"forged")
+
+
 @mitogen.core.takes_router
-def be_impatient(seconds, router):
+def be_impatient(seconds, mark=1 << 16, router=None):
     """Take links for full, and give up those that take nothing, sooner."""
     import mitogen.core.pressure
 
     mitogen.core.pressure.STALL = seconds
-    router.high_water_mark = 1 << 16
+    router.high_water_mark = mark
 
 
 @mitogen.core.takes_econtext

@@ -16,11 +16,13 @@ import re
 import signal
 import struct
 import time
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 import mitogen.core
+import mitogen.core.stats
 import mitogen.master
 import mitogen.parent
 from mitogen.core import CallError, ChannelError, Message, SerializationError, handles
@@ -385,13 +387,18 @@ def memory(pid: int) -> int:
     return int(found.group(1)) // 1024
 
 
-def test_who_reads_nothing_does_not_silence_those_that_share_its_link(router: Router) -> None:
+@pytest.mark.parametrize("name", ["shout_upward", "take_no_data"])
+def test_who_reads_nothing_does_not_silence_those_that_share_its_link(
+    router: Router, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it is sent comes to the middle over the one link that the others' messages take as well."""
+    make_packages(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
     middle = router.local(name="middle")
     attacker, below = (router.local(via=middle, name=name) for name in ("attacker", "below"))
     middle.call(remote_attacker.be_impatient, 0.5)
     pid = attacker.call(os.getpid)
-    call = attacker.call_async(remote_attacker.shout_upward, LIMIT * 3, 10_000_000)
+    call = attacker.call_async(getattr(remote_attacker, name), LIMIT * 3, 10_000_000)
     with pytest.raises(
         ChannelError, match="attacker took nothing of what was sent to it for 0.45 seconds"
     ):
@@ -400,13 +407,56 @@ def test_who_reads_nothing_does_not_silence_those_that_share_its_link(router: Ro
     wait_gone(pid, LIMIT)
 
 
+def test_who_asks_all_and_reads_nothing_makes_nobody_wait(router: Router) -> None:
+    """Not even for the time after which it is given up, which is longer than this test waits."""
+    router.high_water_mark = 1 << 20
+    victim, middle = router.local(name="victim"), router.local(name="middle")
+    middle.call(remote_attacker.be_impatient, 30.0, 1 << 20)
+    below, attacker = (router.local(via=middle, name=name) for name in ("below", "attacker"))
+    chains = [mitogen.parent.CallChain(context, timeout=LIMIT) for context in (victim, middle, below)]
+    pid = attacker.call(os.getpid)
+    attacker.call_no_reply(remote_attacker.flood_siblings_deaf, LIMIT * 3, 10_000_000)
+
+    def said() -> int:
+        links = chains[1].call(mitogen.core.stats.stats)["links"]
+        received: int = next(link["bytes_received"] for link in links if link["name"] == "attacker")
+        return received
+
+    before = 0
+    while before < 20_000 or said() - before > 10_000:
+        # Until it is read no more, but for a little now and then.
+        before = said()
+        for i in range(50):
+            assert [chain.call(remote.identity, i) for chain in chains] == [i] * 3
+    os.kill(pid, signal.SIGKILL)
+    wait_gone(pid, LIMIT)
+
+
+def test_who_reads_no_data_costs_no_memory(
+    router: Router, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_packages(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    attacker, victim = router.local(name="attacker"), router.local()
+    pid = attacker.call(os.getpid)
+    link: Any = router.stream_by_id(attacker.context_id)
+    attacker.call_no_reply(remote_attacker.take_no_data, LIMIT * 3, 10_000_000)
+    wait_until(lambda: link.queued > 1 << 20, LIMIT)
+    for _ in range(100):
+        assert victim.call(abs, -1) == 1
+        assert link.queued < 1 << 22
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not router._data_server._questions._waiting, LIMIT)
+    assert not router._data_server._questions._behind
+
+
 # -- Floods ------------------------------------------------------------------------------------------
 
 #: Seconds that each lasts, and messages at most. MITOGEN_FLOOD sets the seconds of the random one.
-SECONDS = 0.4
+SECONDS = 0.25
 FLOODS = {name: (SECONDS, 10_000_000) for name in vars(remote_attacker) if name.startswith("flood_")}
 FLOODS["flood_modules"] = SECONDS, 100_000
-FLOODS["flood_random"] = float(os.environ.get("MITOGEN_FLOOD", "2")), 10_000_000
+FLOODS["flood_random"] = float(os.environ.get("MITOGEN_FLOOD", "1")), 10_000_000
 
 #: In a process of its own, so that the memory of the tests and of their captured logs is not measured.
 FLOOD_MASTER = """
@@ -423,6 +473,7 @@ class Complaints(logging.Handler):
 
 logging.getLogger().addHandler(Complaints())
 folder, *names = sys.argv[1:]
+sys.path[:0] = [folder, os.path.join(folder, "flooded.zip")]
 with mitogen.master.Router() as router:
     middle = router.local(name="middle")
     victims = [router.local(name="victim"), router.local(name="below", via=middle)]
@@ -470,10 +521,22 @@ with mitogen.master.Router() as router:
 """
 
 
+def make_packages(folder: Path) -> None:
+    """Make packages with large files: 10 GiB of holes, and 256 MiB that a zip file has little of."""
+    (folder / "flooded").mkdir()
+    (folder / "flooded/__init__.py").touch()
+    with open(folder / "flooded/large.bin", "wb") as f:
+        f.truncate(10 << 30)
+    with zipfile.ZipFile(folder / "flooded.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        archive.writestr("flooded_zip/__init__.py", "")
+        archive.writestr("flooded_zip/large.bin", bytes(1 << 28))
+
+
 @pytest.fixture(scope="module")
 def floods(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """What came of each flood, by its name. One master for all: what one leaves, the next one finds."""
     folder = tmp_path_factory.mktemp("floods")
+    make_packages(folder)
     words = ["%s:%s:%d" % (name, *FLOODS[name]) for name in FLOODS]
     results = {}
     with Program(folder, FLOOD_MASTER, str(folder), *words) as program:
@@ -493,6 +556,8 @@ def test_a_flood_leaves_everybody_answering_with_memory_and_logs_bounded(
     result = floods[name]
     # Two attackers at a time, one below the master, one below another child of it.
     assert result["answered"] > 0
+    # It takes milliseconds, however much the attackers say, and whether or not they read the answers.
+    assert result["worst"] < 10.0, result
     # The master, the context in between, and a sibling, in MB.
     assert max(result["growth"]) < 100, result
     # One context complains once a second at most.

@@ -343,6 +343,36 @@ def test_a_partial_works(local: Context) -> None:
     assert local.call(fn, 3, c=3) == ((1, 2, 3), {"a": 1, "b": 2, "c": 3})
     with pytest.raises(TypeError, match="lambda"):
         local.call(functools.partial(lambda x: x, 1))
+    chain = mitogen.parent.CallChain(local)
+    assert chain.call_async(fn).get().unpickle() == ((1, 2), {"a": 1, "b": 2})
+    assert local.call(functools.partial(remote.Plain.klass, 1)) == ("Plain", 1)
+    channel = local.open_channel(functools.partial(remote.send_sum, b=2), 3)
+    assert channel.get().unpickle() == 5
+    assert channel.result() is None
+
+
+def test_a_partial_with_gaps_is_filled_as_python_314_does(
+    local: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gap = getattr(functools, "Placeholder", object())
+    monkeypatch.setattr(mitogen.parent.callchain, "_GAP", gap)
+    fn = functools.partial(remote.echo, gap, 2, gap, 4)
+    assert local.call(fn, 1, 3, 5) == ((1, 2, 3, 4, 5), {})
+    with pytest.raises(TypeError, match="arguments are missing"):
+        local.call(fn, 1)
+
+
+def test_functions_that_decorators_made_work_where_they_keep_their_name(local: Context) -> None:
+    assert local.call(remote.decorated, 1) == ("decorated", 1)
+    assert local.call(remote.cached, 1) == 1
+    closure = remote.make_closure(1)  # type: ignore[no-untyped-call]
+    for fn in remote.renamed, closure, remote.Plain.partial:
+        with pytest.raises(
+            TypeError, match="define it with 'def' at the top level of its module, and pass"
+        ):
+            local.call(fn, 1)
+    with pytest.raises(TypeError, match=r"Callable.*define a function with 'def' that does what it does"):
+        local.call(remote.Callable(), 1)
 
 
 def test_methods_reachable_from_the_module_work(local: Context) -> None:

@@ -802,7 +802,8 @@ def test_all_that_wait_for_a_killed_client_are_told(
     far = router.local()
     with Program(tmp_path, JOIN, path) as program:
         client_id = program.pid()
-        assert client_id in router.routes.names
+        # It is answered before it is announced.
+        wait_until(lambda: client_id in router.routes.names)
         here = mitogen.core.Receiver(router, respondent=router.context_by_id(client_id))
         waits = []
         for context in (sibling, far):

@@ -80,11 +80,11 @@ def test_code_objects_are_those_of_the_import_system(compress: bool) -> None:
     ("version", "platform", "config", "expected"),
     [
         ((3, 11), "linux", {}, []),
-        ((3, 8), "linux", {"debug": True, "profiling": False}, []),
+        ((3, 8), "linux", {"debug": True, "extras": []}, []),
         ((3, 7), "linux", {}, ["oldpython"]),
         ((3, 11), "freebsd14", {}, ["pollers"]),
-        ((3, 11), "linux", {"profiling": True}, ["profiling"]),
-        ((3, 6), "darwin", {"profiling": True}, ["oldpython", "pollers", "profiling"]),
+        ((3, 11), "linux", {"extras": ["mitogen.core.profiling"]}, ["profiling"]),
+        ((3, 6), "darwin", {"extras": ["mitogen.core.profiling"]}, ["oldpython", "pollers", "profiling"]),
     ],
 )
 def test_some_children_need_more(

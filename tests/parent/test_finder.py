@@ -237,6 +237,23 @@ def test_namespace_package_over_several_folders(
     assert ModuleFinder().find("sample.one.missing") is None
 
 
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_namespace_package_has_no_code(folder: Path, is_loaded: bool) -> None:
+    write(folder / "sample/one.py")
+    load("sample", is_loaded)
+    assert find("sample").code() is None
+    assert find("sample.one").code() is not None
+
+
+def test_namespace_package_that_outlived_the_one_it_is_in(folder: Path) -> None:
+    write(folder / "sample/space/one.py")
+    load("sample.space.one", True)
+    del sys.modules["sample"]
+    assert find("sample.space").children == ("one",)
+    assert find("sample.space.one").source == b""
+    assert ModuleFinder().find("sample.space.two") is None
+
+
 class TextLoader(importlib.abc.InspectLoader, importlib.abc.MetaPathFinder):
     """An import hook that knows texts by name, and no files."""
 
@@ -266,9 +283,29 @@ def test_any_loader_that_knows_its_source(
     load("sample.sub", is_loaded)
     assert find("sample").source == b"x = 1\n"
     assert find("sample").is_package
-    assert find("sample").children == (("sub",) if is_loaded else ())
+    # Nobody can list them, so that a context asks for each.
+    assert find("sample").children == ()
     # A context decodes it as the text says.
     assert ast.unparse(ast.parse(find("sample.sub").source)) == "x = 'ä'"
+
+
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_loader_that_does_not_give_its_source_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, is_loaded: bool
+) -> None:
+    class Secretive(importlib.abc.Loader, importlib.abc.MetaPathFinder):
+        def find_spec(
+            self, fullname: str, path: Sequence[str] | None, target: Any = None
+        ) -> importlib.machinery.ModuleSpec | None:
+            is_known = fullname == "sample"
+            return importlib.util.spec_from_loader(fullname, self) if is_known else None
+
+        def exec_module(self, module: types.ModuleType) -> None:
+            pass
+
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Secretive()])
+    load("sample", is_loaded)
+    assert "does not give its source" in refusal("sample")
 
 
 def test_finder_that_raises_finds_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

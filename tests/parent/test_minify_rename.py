@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dis
 import importlib
 import inspect
@@ -19,7 +20,7 @@ from typing import Any
 import pytest
 
 from mitogen.minify import minify
-from mitogen.minify.private import PRIVATE
+from mitogen.minify.private import POSITIONAL, PRIVATE
 from mitogen.minify.rename import rename
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -199,6 +200,28 @@ def test_attributes_with_short_names_are_used_in_one_module_and_by_no_string() -
         assert not re.search(r"[\"']%s\b|\{self\.%s|global %s" % ((name,) * 3), sources[users[0]]), name
         assert not any(re.search(r"\b%s\b" % short, source) for source in sources.values()), short
     assert len(set(PRIVATE.values())) == len(PRIVATE)
+
+
+def test_nobody_passes_arguments_by_name_to_functions_whose_parameters_are_renamed() -> None:
+    parameters: dict[str, set[str]] = {name: set() for name in POSITIONAL}
+    trees = [ast.parse(path.read_bytes()) for path in (ROOT / "packages").glob("*/src/mitogen/**/*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    for node in nodes:
+        if isinstance(node, ast.FunctionDef) and node.name in parameters:
+            parameters[node.name].update(arg.arg for arg in node.args.args)
+        elif isinstance(node, ast.ClassDef) and node.name in parameters:
+            for item in node.body:
+                if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+                    parameters[node.name].update(arg.arg for arg in item.args.args)
+    assert all(parameters.values())
+    for node in nodes:
+        if isinstance(node, ast.Call):
+            names = {getattr(node.func, "attr", None), getattr(node.func, "id", None)}
+            if names == {"__init__", None}:
+                names = {getattr(getattr(node.func, "value", None), key, None) for key in ("id", "attr")}
+            for name in names & POSITIONAL:
+                passed = {keyword.arg for keyword in node.keywords}
+                assert not passed & parameters[name or ""], (name, passed, node.lineno)
 
 
 def test_an_attribute_is_renamed_wherever_it_is_used() -> None:

@@ -25,10 +25,10 @@ from mitogen.core.forwarding import ForwardingTable
 from mitogen.core.message import Message, make
 from mitogen.core.receiver import Receiver
 from mitogen.core.router import Router
+from mitogen.core.serving import ModuleForwarder
 from mitogen.core.signals import fire, listen
 from mitogen.core.upgrade import _attach
 from mitogen.master.router import IdAllocator
-from mitogen.parent.forward import ModuleForwarder
 from mitogen.parent.starter import Starter
 
 if TYPE_CHECKING:
@@ -271,7 +271,13 @@ class Node:
         """Get a starter, as a context does that is to start others."""
         if self.parent is not None and not self.is_inner:
             router, econtext = self.router, self.econtext
-            econtext.config = {"debug": False, "profiling": False, "log_level": 30, "keepalive": None}
+            econtext.config = {
+                "debug": False,
+                "profiling": False,
+                "log_level": 30,
+                "keepalive": None,
+                "prefer": (),
+            }
             econtext.config["is_ruled"] = False
             econtext.stream = self.up
             finder = SimpleNamespace(modules={})

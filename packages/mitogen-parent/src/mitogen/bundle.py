@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 #: Modules of the core that few children need. They are imported over the wire when they are, or sent
 #: along to those that need them to start: see `extras`.
 ON_DEMAND = frozenset(
-    ["boot", "credit", "debuglog", "defer", "describe", "detach", "explain"]
-    + ["forwarding", "keepalive", "locallog", "loghandler", "names", "oldpython", "opening"]
-    + ["pollers", "pressure", "profiling", "receiver", "stats", "stdtypes", "targets"]
-    + ["upgrade", "watching"]
+    ["boot", "credit", "data", "datafile", "debuglog", "defer", "describe", "detach", "explain"]
+    + ["forwarding", "imports", "keepalive", "locallog", "loghandler", "metadata"]
+    + ["names", "oldpython", "opening", "pollers", "preference", "pressure", "profiling", "receiver"]
+    + ["serving", "spawning", "stats", "stdtypes", "targets", "upgrade", "watching"]
 )
 
 #: Packages among the modules of the bundle.
@@ -63,12 +63,15 @@ TEXT_MODULE = "mitogen.core.core_text"
 PARENT_MODULE = "mitogen.core.parent_half"
 PARENT_NAMES = (
     *("mitogen.parent", "mitogen.parent.bootstrap", "mitogen.parent.connection"),
-    *("mitogen.parent.forward", "mitogen.parent.handshake", "mitogen.parent.link"),
+    *("mitogen.parent.handshake", "mitogen.parent.link"),
     *("mitogen.parent.local", "mitogen.parent.options", "mitogen.parent.process"),
     *("mitogen.parent.routes", "mitogen.parent.starter", "mitogen.bundle"),
     *("mitogen.core.boot", "mitogen.core.forwarding", "mitogen.core.credit"),
     *("mitogen.core.pressure", "mitogen.core.receiver", "mitogen.core.targets"),
-    *("mitogen.core.watching",),
+    *(
+        "mitogen.core.serving",
+        "mitogen.core.watching",
+    ),
 )
 
 #: Modules of the bundle, within `mitogen.core`. That the list is complete, a test tells.
@@ -127,14 +130,14 @@ def extras(version: tuple[int, ...], platform: str, config: dict[str, Any]) -> l
 
     :param version: of its Python.
     :param platform: its `sys.platform`.
-    :param config: what it is told; `profiling` asks for more.
+    :param config: what it is told; the names of `extras` are among them.
     """
     wanted = (
         ("oldpython", version < (3, 8)),
         ("pollers", not platform.startswith("linux")),
-        ("profiling", config.get("profiling")),
     )
-    return ["mitogen.core." + name for name, is_wanted in wanted if is_wanted]
+    names = ["mitogen.core." + name for name, is_wanted in wanted if is_wanted]
+    return names + list(config.get("extras", ()))
 
 
 def _load(name: str) -> tuple[Any, str]:
@@ -154,7 +157,8 @@ def source(name: str) -> str:
     """Return the minified source of one module of the core."""
     if not has_files():
         # It came minified.
-        return _load(name)[0].get_source(name)  # type: ignore[no-any-return]
+        found: Any = _load(name)[0].modules[name][2]
+        return found if isinstance(found, str) else found.decode()
     # Only children of another Python version make this necessary.
     from mitogen.minify import minify
 

@@ -1,11 +1,11 @@
 """The first code of a child: put the shipped core in place and start it. Runs as `__main__`.
 
 The first stage leaves a sequence `t` in the globals: see `boot`. Modules are (children of a package or
-None, path, code object or source), by name.
+None, path, content), by name. Content is a code object, source, or NUL and a marshalled code object.
 
-Owns `Finder`, which stays in front of `sys.meta_path` and serves every module that was ever sent to this
-process; the importer adds to it. Whatever this process was started from it can hand on to its own
-children, so nothing is dropped.
+Owns `Finder`, which stays in front of `sys.meta_path` and imports the library's own modules. It keeps
+every module that was ever sent to this process; the importer adds to it. Whatever this process was
+started from it can hand on to its own children, so nothing is dropped.
 
 Must not import: this runs before anything else is there, on every supported Python.
 """
@@ -35,7 +35,8 @@ class Finder:
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         """Return the spec of a module that was sent, else None."""
-        if fullname not in self.modules:
+        if fullname not in self.modules or (fullname + ".")[:8] != "mitogen.":
+            # The others come last: what is installed here goes before.
             return None
         loader: Any = self
         spec = ModuleSpec(
@@ -54,6 +55,10 @@ class Finder:
     def get_code(self, fullname: str) -> Any:
         """Return the code object of a module."""
         code = self.modules[fullname][2]
+        if isinstance(code, bytes) and code[:1] == b"\0":
+            from marshal import loads
+
+            return loads(code[1:])
         if isinstance(code, (str, bytes)):
             return compile(code, self.get_filename(fullname), "exec", 0, True)
         return code
@@ -63,12 +68,8 @@ class Finder:
         return self.modules[fullname][1] or fullname.replace(".", "/") + ".py"
 
     def get_source(self, fullname: str) -> str | None:
-        """Return the source that was sent, for tracebacks and `inspect`; None if code was sent."""
+        """Return the source, for tracebacks and `inspect`, of what was sent as text; else None."""
         source = self.modules[fullname][2]
-        if isinstance(source, bytes):
-            from importlib.util import decode_source
-
-            return decode_source(source)
         return source if isinstance(source, str) else None
 
     def is_package(self, fullname: str) -> bool:

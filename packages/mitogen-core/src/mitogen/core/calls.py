@@ -205,13 +205,16 @@ class Dispatcher:
 
     def _fail(self, msg: Message, chain_id: str | None, exc: BaseException) -> None:
         try:
+            if isinstance(exc, CallInterrupted):
+                # Whoever interrupts a call does not wait for what comes of it, and may be about to end.
+                raise exc
             # Outside the bundle: few calls fail.
             from mitogen.core.describe import describe
 
             error = describe(exc)
         except BaseException:
             # It could not be had: the parent is gone, or there is no descriptor left to wait with.
-            error = CallError(type(exc).__name__, cut(text_of(exc)))
+            error = CallError(text_of(type(exc))[8:-2], cut(text_of(exc)))
         # Its frames would keep the arguments and results of the failed call alive.
         error.__traceback__ = error.__context__ = None
         if chain_id is not None:

@@ -93,10 +93,9 @@ class ExternalContext:
         receive_fd, transmit_fd = os.dup(0), os.dup(1)
         if config["python"]:
             sys.executable = config["python"]
-        if config["profiling"]:
-            from mitogen.core.profiling import install
-
-            install()
+        for name in config["extras"]:
+            # Outside the bundle: few children need one.
+            __import__(name, None, None, [name]).install(config)
         self.broker = Broker()
         self.router = Router(
             self.broker,
@@ -118,7 +117,9 @@ class ExternalContext:
         # A loop that fails takes the connection with it; nothing must wait on for calls then.
         listen(self.broker, "exit", self.dispatcher.stop)
         self.router.add_handler(self._on_shutdown, handles.SHUTDOWN, policy=has_parent_authority)
-        self.importer = Importer(self.router, self.parent, self.finder, bool(sys.flags.no_site))
+        self.importer = Importer(
+            self.router, self.parent, self.finder, bool(sys.flags.no_site), config["missing"]
+        )
         sys.meta_path.append(self.importer)
         # Functions of the program itself are looked up in a `__main__` that the master sends.
         sys.modules.pop("__main__", None)

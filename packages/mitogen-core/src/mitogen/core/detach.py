@@ -1,8 +1,8 @@
 """Leaving the parent on purpose: what `ExternalContext.detach` does.
 
 Outside the bundle that every child is started with: few contexts detach. It brings along what else lies
-outside, and a context may need at any time: to use `logging`, to describe errors, also for its own
-children, to send values of all types. Nobody could be asked for that later.
+outside, and a context may need at any time: to use `logging` and `multiprocessing`, to describe errors,
+also for its own children, to send values of all types. Nobody could be asked for that later.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import mitogen.core.defer
 import mitogen.core.describe
 import mitogen.core.explain
 import mitogen.core.loghandler
+import mitogen.core.spawning
 import mitogen.core.stdtypes  # noqa: F401
 from mitogen.core import handles
 from mitogen.core.errors import Error

@@ -36,6 +36,7 @@ NOTICE = 0
     # As CALL_FUNCTION, in a thread of its own: other calls that run or wait do not delay it.
     CALL_ASIDE,
 ) = range(100, 113)
+# 113 is GET_DATA, of `mitogen.core.datafile`: few children need it.
 
 #: In `Message.reply_to`: the sender considers the channel dead; data is the reason as UTF-8 text.
 IS_DEAD = 999

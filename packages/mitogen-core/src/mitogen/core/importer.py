@@ -1,8 +1,10 @@
 """Modules over the wire, in a child: `Importer`.
 
 Owns the last place on `sys.meta_path`: what no other finder knows is asked of the parent, once, whatever
-number of threads ask. Answers are kept in the `Finder` that the child was booted with, negative ones
-here.
+number of threads ask. An answer names what follows it unasked, and that is waited for, not asked for.
+Answers are kept in the `Finder` that the child was booted with, negative ones here. That finder imports
+the library's own modules; specs of all others are made by `mitogen.core.imports`, which comes along with
+the first of them.
 
 The child's interpreter was started with `-S`, since setting up site-packages costs up to five times what
 starting Python does, and most children need nothing from there. It is made up for here, when an import
@@ -15,8 +17,8 @@ import modules that are not there: it would wait for itself.
 
 from __future__ import annotations
 
-import sys
 import zlib
+from _frozen_importlib import _find_spec  # type: ignore[attr-defined]
 from _imp import acquire_lock, release_lock
 from _thread import allocate_lock, get_ident
 
@@ -27,6 +29,7 @@ from mitogen.core.router import has_parent_authority
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
     from mitogen.core.boot import Finder
@@ -40,6 +43,7 @@ class Importer:
 
     :param finder: where modules that arrive are put.
     :param site: set up site-packages before the first question to the parent.
+    :param missing: names that the parent is not asked for.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Importer:
         parent: Context,
         finder: Finder,
         site: bool = False,
+        missing: Iterable[str] = (),
     ) -> None:
         self._router = router
         self._parent = parent
@@ -57,7 +62,7 @@ class Importer:
         #: Latches of threads that wait for a name, and whatever else has a `put`.
         self._waiting: dict[str, list[Any]] = {}
         #: Names that the parent does not have: the reason it gave, or None.
-        self._missing: dict[str, str | None] = {}
+        self._missing: dict[str, str | None] = dict.fromkeys(missing)
         #: Why the parent can't be asked any more, or None.
         self._gone: str | None = None
         router.add_handler(
@@ -71,49 +76,43 @@ class Importer:
             why.
         """
         if self._site and path is None and fullname != "__main__":
-            spec = self._find_in_site(fullname, target)
-            if spec is not None:
-                return spec
+            self._site = False
+            import site
+
+            logs.attempt("site-packages", site.main)
+            # By all finders once more: this one is among them, and goes on below.
+            return _find_spec(fullname, None, target)
         package, _, child = fullname.rpartition(".")
         known = self._finder.modules.get(package)
-        # The library's own packages come without such a list.
-        if known is not None and package[:7] != "mitogen" and child not in (known[0] or ()):
+        # Where the list is empty, nobody made one.
+        if known and known[0] != () and child not in (known[0] or ()):
             return None
         if get_ident() == self._router.broker._thread_id:
             raise ImportError("the broker thread can't wait for %s" % fullname)
         self._fetch(fullname)
-        spec = self._finder.find_spec(fullname)
+        if fullname in self._finder.modules:
+            if (fullname + ".")[:8] == "mitogen.":
+                return self._finder.find_spec(fullname)
+            from mitogen.core.imports import spec_of
+
+            return spec_of(self, fullname)
         reason = self._missing.get(fullname, self._gone)
-        if reason and spec is None:
-            raise ImportError(reason, name=fullname)
-        return spec
-
-    def _find_in_site(self, fullname: str, target: Any) -> Any:
-        """Set up site-packages, which `-S` left out, and look there."""
-        with self._lock:
-            if not self._site:
-                return None
-            self._site = False
-        import site
-
-        try:
-            site.main()
-        except Exception:
-            logs.log_exception("site-packages could not be set up")
-        for finder in list(sys.meta_path):
-            if finder is not self and hasattr(finder, "find_spec"):
-                spec = finder.find_spec(fullname, None, target)
-                if spec is not None:
-                    return spec
-        return None
+        # What a package that is installed here lacks is simply not there.
+        if not reason or (package and not known):
+            return None
+        raise ImportError(reason, name=fullname)
 
     def _fetch(self, fullname: str) -> None:
-        """Return once it is known whether the parent has `fullname`."""
+        """Return once it is known whether the parent has `fullname`.
+
+        With ``:source`` behind the name it is the source of a module that came as code.
+        """
         data = fullname.encode()  # What fails here must not be among those that wait.
         latch = Latch()
         with self._lock:
             if self._gone or fullname in self._finder.modules or fullname in self._missing:
                 return
+            is_asked = fullname in self._waiting
             waiting = self._waiting.setdefault(fullname, [])
             waiting.append(latch)
         # The import system may hold its global lock here, which others need to import anything at all;
@@ -126,7 +125,7 @@ class Importer:
         except RuntimeError:
             pass  # Not held, or no more.
         try:
-            if len(waiting) == 1:
+            if not is_asked:
                 here = self._router.context_id
                 parent = self._parent.context_id
                 ask = make(parent, here, here, handles.GET_MODULE, handles.LOAD_MODULE, data)
@@ -134,7 +133,10 @@ class Importer:
             latch.get()
         except BaseException:
             # Interrupted, maybe even before the question was sent: let the next one ask again.
-            waiting.remove(latch)
+            with self._lock:
+                waiting.remove(latch)
+                if not waiting:
+                    self._waiting.pop(fullname, None)
             raise
         finally:
             for _ in range(held):
@@ -148,11 +150,15 @@ class Importer:
             for fullname in list(self._waiting):
                 self._wake(fullname)
             return
-        fullname, children, path, source, _ = msg.unpickle()
+        fullname, children, path, source, related = msg.unpickle()
+        modules = self._finder.modules
         if source is None:
             self._missing[fullname] = path
         else:
-            self._finder.modules[fullname] = (children, path, zlib.decompress(source))
+            modules[fullname] = children, path, zlib.decompress(source)
+        for name in related:
+            if name not in modules and name not in self._missing:
+                self._waiting.setdefault(name, [])
         self._wake(fullname)
 
     def _wake(self, fullname: str) -> None:

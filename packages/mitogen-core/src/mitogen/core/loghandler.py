@@ -1,6 +1,7 @@
 """What sends the log records of a child's user code to its parent: `install`.
 
-Outside the bundle: imported when a child imports `logging`.
+Outside the bundle: imported when a child imports `logging`; or `multiprocessing`, for which `install`
+knows where to turn.
 """
 
 from __future__ import annotations
@@ -13,25 +14,50 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-def install(watcher: object, sink: Callable[[int, str, str], None], level: int | None) -> Any:
-    """Send what the root logger gets, from `level` up: at once if there is one, else when there is.
+def install(watcher: Any, sink: Callable[[int, str, str], None], level: int | None, name: str) -> Any:
+    """Do what is to be done about a module that a child imports.
 
-    :param watcher: the finder that noticed that `logging` is being imported; it has done its part.
-    :returns: the spec of `logging` if it is not loaded yet. Its loader adds the handler.
+    For `logging`: send what the root logger gets, from `level` up: at once if there is one, else when
+    there is. For `multiprocessing`: see `mitogen.core.spawning`.
+
+    :param watcher: the finder that noticed that the module is being imported. It goes when it has noticed
+        both.
+    :returns: the spec of the module if it is not loaded yet. Its loader does the rest.
     """
-    if "logging" in sys.modules:
-        return _add_handler(sys.modules["logging"], sink, level)
-    sys.meta_path.remove(watcher)  # type: ignore[arg-type]
+    done = watcher.__dict__.setdefault("done", set())
+    if name in done:
+        return None
+
+    def then(logging: Any) -> None:
+        _add_handler(logging, sink, level)
+
+    if name == "multiprocessing":
+        from mitogen.core import spawning
+
+        spawning.prepare()
+        then = spawning.register  # type: ignore[assignment]
+    elif name in sys.modules:
+        done.add(name)
+        if watcher not in sys.meta_path:
+            sys.meta_path.insert(0, watcher)
+        return then(sys.modules[name])
     spec: Any = None
     for finder in sys.meta_path:
-        spec = spec or finder.find_spec("logging", None)
+        if finder is not watcher:
+            spec = spec or finder.find_spec(name, None)
+    if spec is None:
+        return None
     loader = spec.loader
     execute = loader.exec_module
 
     def exec_module(module: Any) -> None:
         del loader.exec_module
+        # Not before: some only look where a module is.
+        done.add(name)
+        if len(done) > 1:
+            sys.meta_path.remove(watcher)
         execute(module)
-        _add_handler(module, sink, level)
+        then(module)
 
     loader.exec_module = exec_module
     return spec

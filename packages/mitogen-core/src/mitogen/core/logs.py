@@ -96,12 +96,15 @@ def forward_to(router: Router, context_id: int, level: int) -> None:
 
 
 class _LoggingWatcher:
-    """A finder that finds nothing, but has the handler installed once `logging` is imported."""
+    """A finder that finds nothing, but has the handler installed once `logging` is imported.
+
+    It also notices `multiprocessing`, which needs some preparation: see `mitogen.core.spawning`.
+    """
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        if fullname == "logging":
-            # Outside the bundle: only children that import logging need it.
+        if fullname in ("logging", "multiprocessing"):
+            # Outside the bundle: only children that import one of these need it.
             from mitogen.core.loghandler import install
 
-            return install(self, sink, child_level)
+            return install(self, sink, child_level, fullname)
         return None

@@ -4,6 +4,13 @@ A link takes any number of messages, but above `Router.high_water_mark` bytes in
 send on it wait, and links whose messages are forwarded on it are not read. The broker thread itself never
 waits, and messages that keep the tree in order are always taken: they are small, and few.
 
+That is for those who mean well. A child in other hands could say so much that all wait for one another,
+or ask everybody and read no answer, so that all wait for it. So one that said far more than it took is
+ahead (`is_ahead`). It is not read while many messages wait to be sent to it, or to where it sends; and
+nobody has to wait for it before there are several times the mark. Rejected: to hold back whoever sends
+much, by bytes or by time, since honest contexts that only send, or that only answer, would pay for it.
+Honest ones that only send are ahead as well; they lose nothing by it.
+
 Questions that cost the broker thread time, or have answers that are larger than they are, are answered in
 turns. Children ask one by one, so that only one in other hands is ever kept waiting.
 
@@ -35,6 +42,10 @@ _BULKY = frozenset([handles.CALL_FUNCTION, handles.CALL_ASIDE, handles.CALL_SERV
 
 #: Seconds between two looks at a link that is not read: whether it has ended, or can be read a bit.
 _LOOK_EVERY = 1.0
+#: Messages that a child may say more than it took, and that may wait on a link that it uses nevertheless.
+AHEAD = 1000
+#: Marks of what may be queued for one that is ahead before others wait for it.
+MOST = 4
 #: Seconds of the broker thread that go to questions before it looks at anything else, and between that.
 TURN, PAUSE = 0.02, 0.002
 #: Seconds without any progress after which a link that others wait for is given up by a master. Each
@@ -50,6 +61,15 @@ MAX_OPEN = 50
 def may_wait(msg: Message) -> bool:
     """Return True for a message that carries a program's own data."""
     return not msg.is_dead and (msg.handle >= handles.FIRST_DYNAMIC_HANDLE or msg.handle in _BULKY)
+
+
+def is_ahead(link: Stream, other: Stream) -> bool:
+    """Return True if `link` brought far more messages than it took away, and `other` has many to send.
+
+    That is what becomes of one that asks without reading the answers, or says more than anybody can take.
+    """
+    unread = link.messages_received - link.messages_sent + len(link._queue)
+    return unread > AHEAD and len(other._queue) > AHEAD
 
 
 def pause(stream: BasicStream, link: Stream) -> None:
@@ -76,7 +96,7 @@ def pause(stream: BasicStream, link: Stream) -> None:
         # The half that is waited for takes long where the link is slow. Whoever waits for us in turn must
         # see meanwhile that we go on.
         for other in list(waits_for):
-            if getattr(other, "held_back", None) and other.queued <= other.router.high_water_mark:
+            if getattr(other, "held_back", None) and _has_room(other):
                 other._make_room()
         side = stream.receive_side
         if waits_for and side is not None:
@@ -96,6 +116,18 @@ def pause(stream: BasicStream, link: Stream) -> None:
     look_later()
     if link is not link.router.table.parent_link and "taken" not in link.__dict__:
         _watch(link)
+
+
+def _has_room(link: Stream) -> bool:
+    """Return True if `link` is not full, or leads to a child that is ahead, and there is memory left.
+
+    That one is not read itself, so there will be no more for it than what it asked for until now.
+    """
+    router = link.router
+    most = router.high_water_mark
+    if link is not router.table.parent_link and is_ahead(link, link):
+        most *= MOST
+    return link.queued <= most
 
 
 def _has_ended(fd: int) -> bool:
@@ -173,7 +205,9 @@ def hold_back(
     :raises TimeoutError: the time passed.
     """
     if source is not None:
-        pause(source, link)
+        is_flood = source is not router.table.parent_link and is_ahead(source, link)
+        if is_flood or not _has_room(link):
+            pause(source, link)
     elif may_wait(msg):
         _wait_for_room(router, link, timeout)
 

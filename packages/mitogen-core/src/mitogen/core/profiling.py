@@ -43,7 +43,7 @@ def profile(func: Callable[[], object], thread_name: str, folder: str = "/tmp") 
         os.replace(temporary, path)
 
 
-def install() -> None:
+def install(config: dict[str, Any]) -> None:
     """Have the broker and main threads of this process, a child, write profiles when they end."""
     for cls, name, thread_name in ((Broker, "_run", "broker"), (Dispatcher, "run", "main")):
         setattr(cls, name, _profiled(getattr(cls, name), thread_name))

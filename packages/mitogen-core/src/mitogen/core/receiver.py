@@ -57,7 +57,7 @@ class Receiver:
     _last: Message | None = None
     #: Somebody got that message.
     _spent = False
-    #: What is in the queue by now, or in the next moment, is all that will ever come.
+    #: What is in the queue by now is all that will ever come.
     _over = False
     maxsize: int | None = None
     #: How many messages were read that a sender was not told of, by its context and handle.
@@ -96,15 +96,16 @@ class Receiver:
 
     def _on_receive(self, msg: Message) -> None:
         msg.receiver = self
-        if self._is_over():
-            self._over = True
-            if msg.is_dead:
-                self._last = msg
+        is_over = self._is_over()
+        if is_over and msg.is_dead:
+            self._last = msg
         try:
             self._latch.put(msg)
         except LatchError:
             msg.reply(Message.dead(_TURNED_AWAY))
             return
+        # Last, since who sees it and finds nothing takes it that somebody else has the message.
+        self._over = self._over or is_over
         # Another thread may clear it in between.
         notify = self.notify
         if notify is not None:
@@ -219,11 +220,12 @@ class Receiver:
         :raises TimeoutError: the time passed, or `block` is False and there is no message.
         """
         try:
+            over = self._over  # Before the look whether something is there.
             if self._latch.empty():
                 broker = self.router.broker
                 if broker.dead_reason:
                     raise ChannelError("%s", broker.dead_reason)
-                if self._over and self._last is None:
+                if over and self._last is None:
                     raise ChannelError("%r had its one message; no more will come", self)
                 if block and get_ident() == broker._thread_id:
                     raise Error("a handler must not wait for a message: it would wait for its own thread")

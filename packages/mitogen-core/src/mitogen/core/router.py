@@ -302,11 +302,17 @@ class Router:
             if out is not SPOOFED:
                 self._refuse(msg, reason)
         else:
-            if out.queued > self.high_water_mark and (
-                stream or (msg.handle != handles.GET_MODULE and get_ident() != self.broker._thread_id)
+            if out.queued and (
+                stream
+                or (
+                    out.queued > self.high_water_mark
+                    and msg.handle != handles.GET_MODULE
+                    and get_ident() != self.broker._thread_id
+                )
             ):
                 # Outside the bundle, as most links are never full: see `mitogen.core.pressure`. So
-                # neither what asks for it may wait for it, nor the thread that receives it.
+                # neither what asks for it may wait for it, nor the thread that receives it. One link may
+                # have brought enough for another long before that is full.
                 self.hold_back(out, msg, stream, timeout)
             if not out.send(msg):
                 self._refuse(msg, out.reason)

@@ -21,7 +21,8 @@ def stats(router: Router) -> dict[str, Any]:
     ``context_id``, ``handles`` (how many are registered), ``routes`` (descendants known), and ``links``,
     a list with a dictionary for each link: ``context_id`` and ``name`` of the other end,
     ``messages_sent``, ``messages_received``, ``bytes_sent``, ``bytes_received``, ``queued`` (bytes that
-    wait to be sent) and ``age`` (seconds). What is queued counts as sent.
+    wait to be sent), ``modules_asked`` (requests for modules by the other end, each of which it waited
+    for) and ``age`` (seconds). What is queued counts as sent.
     """
     links = [
         {
@@ -32,6 +33,7 @@ def stats(router: Router) -> dict[str, Any]:
             "bytes_sent": stream.sent,
             "bytes_received": stream.received,
             "queued": stream.queued,
+            "modules_asked": getattr(stream, "modules_asked", 0),
             "age": monotonic() - stream.since,
         }
         for stream in list(router.broker.streams)

@@ -36,7 +36,7 @@ def starter_of(router: Router) -> Any:
             if half not in modules and "mitogen.parent.starter" not in modules:
                 # All of it in one piece, rather than one by one.
                 modules.update(__import__(half, None, None, ["MODULES"]).MODULES)
-            from mitogen.parent.forward import ModuleForwarder
+            from mitogen.core.serving import ModuleForwarder
             from mitogen.parent.starter import Starter
 
             def begin() -> Any:
@@ -66,6 +66,7 @@ def _attach(router: Router, make_starter: Any, make_forwarder: Any) -> Any:
     starter.debug, starter.profiling = config["debug"], config["profiling"]
     starter.config_log_level = config["log_level"]
     starter.keepalive_interval = config["keepalive"]
+    starter.import_preference = config["prefer"]
     starter.forwarder = make_forwarder(router, econtext.importer)
     starter.end_now = econtext._end_now
     econtext._end_now = starter.on_end  # type: ignore[method-assign]

@@ -68,9 +68,11 @@ def fork(
         # Here: a context that forks itself need not be able to call others.
         from mitogen.parent.callchain import function_path
 
-        options.on_fork = on_fork and function_path(on_fork)
-        options.on_start = on_start and function_path(on_start)
-    return starter.connect(ForkConnection, options, via)
+        options.on_fork = on_fork and function_path(on_fork, via)
+        options.on_start = on_start and function_path(on_start, via)
+    context = starter.connect(ForkConnection, options, via)
+    context._is_copy = via is None
+    return context
 
 
 def _resolve(function: Function) -> Any:
@@ -141,6 +143,7 @@ class ForkConnection(Connection):
 
     def _attach(self) -> None:
         self.stream.handshake.state = WAIT_READY
+        self.stream.takes_code = True
         Connection._attach(self)
         if not self.on_fork and not self._failed:
             self._hand_out()

@@ -223,9 +223,11 @@ class ForkedContext(ExternalContext):
 
     def _set_up(self) -> None:
         config = self.config
-        if Broker._run.__module__ == "mitogen.core.profiling":
-            # It writes profiles like the context that it is a copy of.
-            self.config = dict(config, profiling=False)
+        # It writes profiles, and prefers the master's modules, like the context that it is a copy of; the
+        # master itself has preferred its own all the time.
+        is_profiled = Broker._run.__module__ == "mitogen.core.profiling"
+        extras = [name for name in config["extras"] if name.endswith("profiling") and not is_profiled]
+        self.config = dict(config, extras=extras)
         ExternalContext._set_up(self)
         self.config = config
 

@@ -18,18 +18,31 @@ Rejected: `inspect.getsource` (goes through linecache, loses the encoding), and
 
 from __future__ import annotations
 
+import os
 import sys
+from _thread import allocate_lock
+from functools import partial
 
+from mitogen.core import logs
 from mitogen.core.errors import Error
-from mitogen.master.program import NO_GUARD, absolute, importable
-from mitogen.master.search import children, loaded, locations, search
+from mitogen.master.program import NO_GUARD, absolute, importable, main_file
+from mitogen.master.search import children, loaded, locations, path_of, search
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from importlib.machinery import ModuleSpec
-    from types import ModuleType
+    from types import CodeType, ModuleType
     from typing import Any
 
+    Modifier = Callable[[str, str], str]
+
+
+#: Modules of the loaders whose code objects are sure to be those of their source.
+_HONEST_LOADERS = ("_frozen_importlib_external", "zipimport")
+
+#: What is in no name of a module.
+_NO_NAME = frozenset("/\\:\0\n")
 
 #: Names that are remembered, found or not.
 CACHE_LIMIT = 20000
@@ -54,15 +67,26 @@ class FoundModule:
     :ivar fullname: the name that it was asked for.
     :ivar path: file that the source is from; within a zip file ``x.zip/pkg/mod.py``; the folder of
         a namespace package.
-    :ivar source: source code as in the file, minified for modules of this library; empty for a
-        namespace package.
+    :ivar source: source code as in the file, or as modifiers made it; minified for modules of this
+        library; empty for a namespace package.
     :ivar is_package: whether it may have submodules.
     :ivar children: for a package, the sorted names of its direct submodules, without dots.
+    :ivar imports: names that it may import while it is imported, once `code` was called.
     :ivar package: value of ``__package__``, where that can't be told from the name: `__main__` of
         ``python -m package`` may import relative to it.
     """
 
-    __slots__ = ("children", "fullname", "is_package", "package", "path", "source")
+    __slots__ = (
+        "_get_code",
+        "_is_whole",
+        "_source",
+        "children",
+        "fullname",
+        "imports",
+        "is_package",
+        "package",
+        "path",
+    )
 
     def __init__(
         self,
@@ -71,41 +95,104 @@ class FoundModule:
         source: bytes,
         children: tuple[str, ...] | None = None,
         package: str | None = None,
+        get_code: Callable[[], CodeType | None] | None = None,
     ) -> None:
         self.fullname = fullname
         self.path = path
-        self.source = source
+        self._source = source
+        #: Minifying takes long, and children with our Python have no need for the source.
+        self._is_whole = fullname.partition(".")[0] == "mitogen"
         self.is_package = children is not None
         self.children = children or ()
         self.package = fullname if self.is_package else fullname.rpartition(".")[0]
         if package is not None:
             self.package = package
+        self._get_code = get_code or self._compile
+        self.imports: list[str] | None = None
+
+    @property
+    def source(self) -> bytes:
+        """The source that contexts get."""
+        if self._is_whole:
+            self._source = _minified(self._source)
+            self._is_whole = False
+        return self._source
+
+    def code(self) -> CodeType | None:
+        """Return the code object, which `imports` is then taken from; None for source that is not valid.
+
+        It is compiled, or read from where Python keeps it.
+        """
+        from mitogen.master.scan import imports_of
+
+        try:
+            code = self._get_code()
+        except Exception:
+            return None  # The context that imports it will see the error.
+        if code is not None:
+            self.imports = imports_of(code, self.package)
+        return code
+
+    def _compile(self) -> CodeType:
+        return compile(self.source, self.path, "exec", 0, True)
 
     def __repr__(self) -> str:
-        return "FoundModule(%r, %r, %d bytes)" % (self.fullname, self.path, len(self.source))
+        return "FoundModule(%r, %r, %d bytes)" % (self.fullname, self.path, len(self._source))
 
 
 class ModuleFinder:
-    """Finds modules by name. Not thread-safe; results are kept, so files are read once."""
+    """Finds modules by name. One thread at a time; results are kept, so files are read once.
 
-    def __init__(self) -> None:
+    :param on_change: called when results may be others from now on, by any thread.
+    """
+
+    def __init__(self, on_change: Callable[[], object] | None = None) -> None:
         self._cache: dict[str, FoundModule | str | None] = {}
+        self._on_change = on_change
+        self._lock = allocate_lock()
+        self._modifiers: tuple[Modifier, ...] = ()
+
+    def add_modifier(self, modifier: Modifier) -> None:
+        """Have the source of modules changed before contexts get it. Any thread.
+
+        Modifiers are called in the order in which they were added, each with what the one before it
+        returned, by the thread that looks for modules: in a master, that is the broker thread. A module
+        is served as `modifier` first left it. What it gets of `__main__` is the part above the guard.
+        Modules of this library are left alone, and so are namespace packages, which have no source.
+
+        If it raises, or returns something else than text, that is logged, and the module can't be sent.
+
+        :param modifier: called with the full name of a module and its source; returns the source that
+            contexts are to have. Tracebacks from contexts show the lines of that.
+        :raises TypeError: it can't be called.
+        """
+        if not callable(modifier):
+            raise TypeError(
+                "a modifier is a function of a module's name and source, not %r" % (modifier,)
+            )
+        with self._lock:
+            self._modifiers += (modifier,)
+        self._cache = {}
+        if self._on_change:
+            self._on_change()
 
     def find(self, fullname: str) -> FoundModule | None:
         """Return what a context needs to import `fullname`; None if there is no such module.
 
         :raises NotServable: there is one, but it can't be sent.
         """
-        if fullname not in self._cache:
-            if len(self._cache) >= CACHE_LIMIT:
+        # Another thread that adds a modifier replaces it.
+        cache = self._cache
+        if fullname not in cache:
+            if len(cache) >= CACHE_LIMIT:
                 # Only a context that makes up names gets here.
-                self._cache.clear()
+                cache.clear()
             try:
-                self._cache[fullname] = self._find(fullname)
+                cache[fullname] = self._modified(self._find(fullname))
             except NotServable as e:
                 # The reason alone, since an exception would keep frames alive, and grow.
-                self._cache[fullname] = e.reason
-        found = self._cache[fullname]
+                cache[fullname] = e.reason
+        found = cache[fullname]
         if isinstance(found, str):
             raise NotServable(fullname, found)
         return found
@@ -121,11 +208,39 @@ class ModuleFinder:
             return ()
         return found.children if found else ()
 
+    def _modified(self, found: FoundModule | None) -> FoundModule | None:
+        """Return a module with the source that modifiers make of its own."""
+        modifiers = self._modifiers
+        if found is None or not modifiers or found.fullname.partition(".")[0] == "mitogen":
+            return found
+        if not found.source and not found.path.endswith(".py"):
+            return found  # A namespace package.
+        import importlib.util
+
+        name, source = found.fullname, found.source
+        try:
+            text = importlib.util.decode_source(source)
+        except (SyntaxError, UnicodeError) as e:
+            raise NotServable(name, "its source can't be decoded: %s" % e) from None
+        for modifier in modifiers:
+            try:
+                text = modifier(name, text)
+                # By the coding that it now has: a context decodes it by that.
+                source = encoded(text)
+            except Exception as e:
+                label = getattr(modifier, "__qualname__", None) or repr(modifier)
+                logs.log_exception("the source modifier %s failed for module %s", label, name)
+                reason = "the source modifier %s failed for it (%s)" % (label, type(e).__name__)
+                raise NotServable(name, reason) from None
+        children = found.children if found.is_package else None
+        return FoundModule(name, found.path, source, children, found.package)
+
     def _find(self, fullname: str) -> FoundModule | None:
         if fullname == "__main__":
             return _find_main()
-        if not all(part.isidentifier() for part in fullname.split(".")):
-            # Contexts are not trusted: no path may hide in a name.
+        if "" in fullname.split(".") or _NO_NAME & set(fullname):
+            # Contexts are not trusted: no path may hide in a name. Identifiers they need not be: some
+            # packages have modules that only `import_module` can get.
             return None
         module = loaded(fullname)
         if module is not None:
@@ -134,7 +249,7 @@ class ModuleFinder:
                 return found
         spec = search(fullname)
         found = _from_spec(fullname, spec) if spec else None
-        if found is None and module is not None:
+        if found is None and (module is not None or spec is not None):
             raise NotServable(
                 fullname,
                 "it was made while the program ran, or its loader does not give its source",
@@ -158,11 +273,8 @@ def _find_main() -> FoundModule | None:
     module = sys.modules["__main__"]
     spec = getattr(module, "__spec__", None)
     loader = spec.loader if spec else getattr(module, "__loader__", None)
-    # Python deletes `__file__` once a script has run to its end, while threads of it may go on.
-    path = getattr(module, "__file__", None) or getattr(loader, "path", None)
-    if path is not None and path.startswith("<"):
-        path = None  # <stdin>
-    if hasattr(sys, "ps1") and (path is None or "_pyrepl" in path):
+    path = main_file()
+    if path is None and hasattr(sys, "ps1"):
         raise NotServable(
             "__main__",
             "what was typed at an interactive prompt has no file; put the functions into a "
@@ -200,19 +312,30 @@ def _from_spec(fullname: str, spec: ModuleSpec, path: Any = None) -> FoundModule
     """
     from importlib.machinery import EXTENSION_SUFFIXES
 
-    path = list(path) if path is not None else locations(spec)
+    path = path_of(path) if path is not None else locations(spec)
     origin = spec.origin or ""
     if origin in ("built-in", "frozen"):
         reason = "it is %s, part of the master's interpreter" % origin
         raise NotServable(fullname, reason)
     if path and spec.loader is None:
-        return FoundModule(fullname, path[0], b"", children(fullname, path))
+        return _namespace(fullname, path)
     if origin.endswith(tuple(EXTENSION_SUFFIXES)):
+        # Some are compiled from Python, which lies beside them.
+        folder, _, file = origin.rpartition(os.sep)
+        python = os.path.join(folder, file.partition(".")[0] + ".py")
+        found = _from_file(fullname, None, spec.name, python, path)
+        if found is not None:
+            return found
         raise NotServable(
             fullname,
             "%s is compiled for the master's platform; install it on the target" % origin,
         )
     return _from_file(fullname, spec.loader, spec.name, origin, path)
+
+
+def _namespace(fullname: str, path: list[str]) -> FoundModule:
+    # Without code: that is what tells a child that it is no regular package.
+    return FoundModule(fullname, path[0], b"", children(fullname, path), get_code=lambda: None)
 
 
 def _from_file(fullname: str, loader: Any, name: str, file: str, path: Any) -> FoundModule | None:
@@ -224,13 +347,14 @@ def _from_file(fullname: str, loader: Any, name: str, file: str, path: Any) -> F
             continue
         if found is not None:
             file, source = found
-            if not file and path:
-                # A namespace package, whose loader gives an empty text.
-                file = path[0]
-            if fullname.partition(".")[0] == "mitogen":
-                source = _minified(source)
-            names = None if path is None else children(fullname, list(path))
-            return FoundModule(fullname, file, source, names)
+            if path and not file and not source:
+                # Loaded, it has a loader, which gives an empty text.
+                return _namespace(fullname, path)
+            names = None if path is None else children(fullname, path_of(path))
+            get_code = None
+            if get is _data_of_loader and type(loader).__module__ in _HONEST_LOADERS:
+                get_code = partial(loader.get_code, name)
+            return FoundModule(fullname, file, source, names, get_code=get_code)
     if file.endswith(".pyc"):
         raise NotServable(fullname, "there is byte code only (%s), and no source" % file)
     return None
@@ -245,14 +369,20 @@ def _data_of_loader(loader: Any, name: str, path: str) -> tuple[str, bytes] | No
 
 def _source_of_loader(loader: Any, name: str, path: str) -> tuple[str, bytes] | None:
     """Return the text that a loader gives, encoded as the text itself says."""
+    text = loader.get_source(name)
+    return None if text is None else (path, encoded(text))
+
+
+def encoded(source: str) -> bytes:
+    """Return source code in the encoding that it says it has.
+
+    :raises SyntaxError: there is no such encoding.
+    :raises UnicodeError: it does not have all that is in the source.
+    """
     import tokenize
 
-    text = loader.get_source(name)
-    if text is None:
-        return None
-    lines = iter(text.encode("utf-8").splitlines(True)[:2])
-    encoding = tokenize.detect_encoding(lambda: next(lines, b""))[0]
-    return path, text.encode(encoding)
+    lines = iter(source.encode("utf-8").splitlines(True)[:2])
+    return source.encode(tokenize.detect_encoding(lambda: next(lines, b""))[0])
 
 
 def _data_of_file(loader: Any, name: str, path: str) -> tuple[str, bytes] | None:

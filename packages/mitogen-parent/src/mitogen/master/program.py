@@ -1,6 +1,6 @@
-"""The part of a program's `__main__` module that contexts may have: `importable`.
+"""The part of a program's `__main__` module that contexts may have: `importable`, and `main_file`.
 
-Owns the search for the line up to which a script only defines things. Pure: source in, source out.
+Owns the search for the line up to which a script only defines things. Source in, source out.
 
 A context that imports the master's `__main__` executes it. Code that starts contexts must not run
 there again, so all from the ``if __name__ == "__main__":`` guard on is cut, and a script without
@@ -8,6 +8,8 @@ one is refused. Rejected: to send the definitions alone (a constant may need any
 """
 
 from __future__ import annotations
+
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,6 +20,18 @@ NO_GUARD = (
     "program itself should run with the line `if __name__ == '__main__':`, or decorate its main "
     "function with `@mitogen.main()`"
 )
+
+
+def main_file() -> str | None:
+    """Return the file that the program is in, or None: it was typed, or given with -c or on stdin."""
+    module = sys.modules["__main__"]
+    spec = getattr(module, "__spec__", None)
+    loader = spec.loader if spec else getattr(module, "__loader__", None)
+    # Python deletes `__file__` once a script has run to its end, while threads of it may go on.
+    path = getattr(module, "__file__", None) or getattr(loader, "path", None)
+    if path is None or path.startswith("<") or (hasattr(sys, "ps1") and "_pyrepl" in path):
+        return None  # <stdin>; or the prompt of Python 3.13, which is a module itself.
+    return str(path)
 
 
 def importable(source: bytes) -> bytes | None:

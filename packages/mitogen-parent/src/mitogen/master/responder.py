@@ -1,8 +1,9 @@
 """Modules for children: `ModuleResponder`, which answers GET_MODULE in the master.
 
-Owns what children are told; the finder knows where modules are. A child asks with a module's name,
-and gets LOAD_MODULE: ``(name, children of a package or None, path, compressed source, related)``. For a
-module that is not there, or can't be sent, source is None, and in place of the path stands the reason.
+Owns what children are told; the finder knows where modules are, `mitogen.core.serving` how they are
+sent. Related to a module are those that it imports, as far as they are loaded here or belong to the same
+package, and a child can be without them: the standard library is never sent unasked. What the rules deny
+is not looked for, and answered like what is not there.
 
 Runs on the broker thread, which finds and compresses each module once. A child may ask for what it likes,
 as often as it likes, and read no answer: see `mitogen.core.pressure.Turns`.
@@ -10,15 +11,19 @@ as often as it likes, and read no answer: see `mitogen.core.pressure.Turns`.
 
 from __future__ import annotations
 
-import zlib
+import marshal
+import sys
+from _imp import _fix_co_filename  # type: ignore[attr-defined]  # As for caches that were moved.
 
 from mitogen import bundle
-from mitogen.core import handles, logs, serialization
+from mitogen.core import handles, logs
 from mitogen.core.errors import Error
 from mitogen.core.message import make
-from mitogen.core.pressure import Turns
-from mitogen.core.signals import listen
+from mitogen.core.serving import ModuleServer
 from mitogen.master.finder import ModuleFinder, NotServable
+from mitogen.master.prompt import PREFIX, PromptModules
+from mitogen.master.rules import Rules
+from mitogen.master.search import loaded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,14 +31,32 @@ if TYPE_CHECKING:
     from typing import Union
 
     from mitogen.core.context import Context
-    from mitogen.core.message import Message
     from mitogen.core.router import Router
+    from mitogen.master.finder import FoundModule
+    from mitogen.master.rules import Rule
 
-    Answer = tuple[str, Union[tuple[str, ...], None], Union[str, None], Union[bytes, None], tuple[()]]
+    Answer = tuple[
+        str, Union[tuple[str, ...], None], Union[str, None], Union[bytes, None], tuple[str, ...]
+    ]
 
 #: In front of the path of a module in a child, so that it is never taken for a file there: tracebacks
 #: then get the source from the importer.
 PATH_PREFIX = "master:"
+#: The same for the standard library, which is of no use to a child of another version.
+STDLIB_PREFIX = "master-%d.%d:" % sys.version_info[:2]
+#: What a child needs to import anything but the library itself.
+IMPORTS = "mitogen.core.imports"
+#: What a module that imports these will need soon.
+_HELPERS = {
+    "pkgutil": "mitogen.core.data",
+    "importlib.resources": "mitogen.core.data",
+    "importlib.metadata": "mitogen.core.metadata",
+    "logging": "mitogen.core.loghandler",
+}
+#: Modules of the core that a context may have to send on to a child of another version.
+_SOURCE_ONLY = frozenset(
+    "mitogen.core." + name for name in ("boot", "oldpython", "pollers", "preference", "profiling")
+)
 
 #: Answers kept. More than any program has modules: only a child that makes up names gets there.
 MAX_ANSWERS = 20000
@@ -43,7 +66,7 @@ MAX_NAME = 999
 
 def made_up(name: str, source: bytes) -> Answer:
     """Return the answer for a module that is in no file."""
-    return name, None, PATH_PREFIX + name, zlib.compress(source, 9), ()
+    return name, None, PATH_PREFIX + name, source, ()
 
 
 def parent_half(finder: ModuleFinder, names: Iterable[str]) -> bytes:
@@ -59,24 +82,55 @@ def parent_half(finder: ModuleFinder, names: Iterable[str]) -> bytes:
     return b"MODULES=%r" % modules
 
 
-class ModuleResponder:
+class ModuleResponder(ModuleServer):
     """Answer the requests of children for modules.
 
     :ivar finder: the `ModuleFinder` that looks for them.
+    :ivar prompt: modules that were made up for functions of the program; the rules for `__main__` hold.
     """
 
     def __init__(self, router: Router) -> None:
-        self.finder = ModuleFinder()
+        self.finder = ModuleFinder(self._forget)
+        self.rules = Rules(self._forget)
+        self.prompt = PromptModules()
+        #: By name, with ``:source`` if it must not be code.
         self._answers: dict[str, Answer] = {}
-        self._router = router
-        #: Names of what was sent to each child.
-        self._sent: dict[int, set[str]] = {}
-        router.add_handler(Turns(router, self._on_get_module).take, handles.GET_MODULE)
-        listen(router, "lost", self._on_lost)
+        self._core = frozenset(bundle.names())
+        ModuleServer.__init__(self, router)
 
-    def _on_lost(self, ids: list[int], reason: str) -> None:
-        for context_id in ids:
-            self._sent.pop(context_id, None)
+    def allow(self, *rules: Rule) -> None:
+        """Let contexts have only what one of the allow rules matches, and no deny rule. Any thread.
+
+        Without any allow rule they may have whatever the program could import. `mitogen` is always
+        allowed; functions of the program itself are in `__main__`, also those typed at a prompt. For a
+        module of a package, contexts get the packages around it as well, since they could not import it
+        otherwise.
+
+        Set rules before contexts are started: these keep what they got, and what they were told is
+        missing.
+
+        :param rules: each the full name of a module, which stands for what is in it as well, or a
+            function, which the broker thread calls with a full name, and which returns whether the rule
+            matches. If it raises, that is logged once, and it does not match.
+        :raises TypeError: a rule is neither text nor a function; or there is none.
+        :raises ValueError: a text is not the name of a module.
+        """
+        self.rules.allow(*rules)
+
+    def deny(self, *rules: Rule) -> None:
+        """Keep modules from contexts, which are told that there are none of these names. Any thread.
+
+        Also what an allow rule matches. See `allow` for when to call it.
+
+        :param rules: as for `allow`; but a function that raises denies.
+        :raises TypeError: a rule is neither text nor a function; or there is none.
+        :raises ValueError: a text is not the name of a module.
+        """
+        self.rules.deny(*rules)
+
+    def _forget(self) -> None:
+        """Forget answers. An answer that is being found by the old rules goes with the old ones."""
+        self._answers = {}
 
     def forward_modules(self, context: Context, names: Iterable[str]) -> None:
         """Send modules to a context before it asks, each of them once over each connection.
@@ -97,56 +151,98 @@ class ModuleResponder:
         if link is None:
             return  # It went.
         for name in names:
-            if name not in self._sent.get(link.remote_id, ()) and self._answer(name)[3] is not None:
-                self._send(link.remote_id, self._answer(name))
+            if name not in self._sent.get(link.remote_id, ()) and self.find(name)[3] is not None:
+                # At once: a call that needs it may be next.
+                self._answer(link.remote_id, name)
             if link.remote_id != context_id:
                 data = ("%d:%s" % (context_id, name)).encode()
                 here = self._router.context_id
                 msg = make(link.remote_id, here, here, handles.FORWARD_MODULE, 0, data)
                 self._router._async_route(msg)
 
-    def _on_get_module(self, msg: Message) -> None:
-        name = msg.data.decode("utf-8", "replace")
-        if len(msg.data) > MAX_NAME:
-            text = "module names of %d bytes are not looked for" % len(msg.data)
-            self._send(msg.src_id, (name, None, text, None, ()))
-        else:
-            self._send(msg.src_id, self._answer(name))
-
-    def _answer(self, name: str) -> Answer:
-        answer = self._answers.get(name)
+    def find(self, key: str) -> Answer:
+        name, _, form = key.partition(":")
+        if len(name) > MAX_NAME:
+            text = "module names of %d characters are not looked for" % len(name)
+            return name, None, text, None, ()
+        key = name + (form and ":source")
+        answers = self._answers
+        answer = answers.get(key)
         if answer is None:
-            if len(self._answers) >= MAX_ANSWERS:
-                self._answers.clear()
-            answer = self._answers[name] = self._find(name)
+            if len(answers) >= MAX_ANSWERS:
+                answers.clear()
+            try:
+                answer = self._make(name, bool(form))
+            except NotServable as e:
+                # What the child's Python does not have of its own library is simply not there.
+                is_stdlib = name.partition(".")[0] in sys.stdlib_module_names
+                answer = name, None, None if is_stdlib else str(e), None, ()
+            except Exception as e:
+                # Without any answer the import would wait for ever.
+                logs.log_exception("looking for module %r failed", name)
+                answer = name, None, "the master failed to look for module %s: %s" % (name, e), None, ()
+            # Calls make these, and maybe one again that is not there now.
+            if answer[3] is not None or not name.startswith(PREFIX):
+                answers[key] = answer
         return answer
 
-    def _send(self, context_id: int, answer: Answer) -> None:
-        here = self._router.context_id
-        name = answer[0]
+    def send(self, context_id: int, answer: Answer) -> None:
         try:
-            body = serialization.dumps(answer)
-            self._router._async_route(make(context_id, here, here, handles.LOAD_MODULE, 0, body))
-            if answer[3] is not None:
-                self._sent.setdefault(context_id, set()).add(name)
+            ModuleServer.send(self, context_id, answer)
         except Error as e:
             # Larger than a message may be. Without any answer the import would wait for ever.
-            answer = self._answers[name] = name, None, "module %s can't be sent: %s" % (name, e), None, ()
-            self._send(context_id, answer)
+            name = answer[0]
+            answer = name, None, "module %s can't be sent: %s" % (name, e), None, ()
+            self._answers[name] = answer
+            ModuleServer.send(self, context_id, answer)
 
-    def _find(self, name: str) -> Answer:
+    def _make(self, name: str, as_source: bool) -> Answer:
         if name == bundle.TEXT_MODULE:
             return made_up(name, b"TEXT=%r" % bundle.compressed_text())
         if name == bundle.PARENT_MODULE:
             return made_up(name, parent_half(self.finder, bundle.PARENT_NAMES))
-        try:
-            found = self.finder.find(name)
-        except NotServable as e:
-            return name, None, str(e), None, ()
-        except Exception as e:
-            logs.log_exception("looking for module %r failed", name)
-            return name, None, "the master failed to look for module %s: %s" % (name, e), None, ()
+        if name.startswith(PREFIX):
+            source = self.prompt.source_of(name)
+            if source is not None and self.rules.is_allowed("__main__"):
+                return made_up(name, source)
+        if not self.rules.is_importable(name):
+            return name, None, None, None, ()
+        found = self.finder.find(name)
         if found is None:
             return name, None, None, None, ()
-        children = self.finder.children(name) if found.is_package else None
-        return name, children, PATH_PREFIX + found.path, zlib.compress(found.source), ()
+        prefix = STDLIB_PREFIX if name.partition(".")[0] in sys.stdlib_module_names else PATH_PREFIX
+        path = prefix + found.path
+        code = None if name in _SOURCE_ONLY else found.code()
+        # A child runs asserts, and what `__debug__` guards.
+        if code is not None and not as_source and not sys.flags.optimize:
+            _fix_co_filename(code, path)
+            content = b"\0" + marshal.dumps(code)
+        else:
+            content = found.source
+            if content[:1] == b"\0":
+                # No code, but a damaged file. The context that imports it will see the error.
+                content = b" " + content
+        children = None
+        if found.is_package:
+            names = self.finder.children(name)
+            children = tuple(c for c in names if self.rules.is_importable("%s.%s" % (name, c)))
+        return name, children, path, content, tuple(self._related(found))
+
+    def _related(self, found: FoundModule) -> Iterable[str]:
+        head = found.fullname.partition(".")[0]
+        if head != "mitogen":
+            yield IMPORTS
+        for name in found.imports or ():
+            if name in _HELPERS:
+                yield _HELPERS[name]
+            top = name.partition(".")[0]
+            if top in sys.stdlib_module_names or name in self._core or name == found.fullname:
+                continue
+            if not self.rules.is_importable(name):
+                continue
+            if loaded(name) is not None:
+                yield name
+            elif top == head and top != "mitogen":
+                package, _, child = name.rpartition(".")
+                if child in self.finder.children(package):
+                    yield name

@@ -33,7 +33,7 @@ def search(fullname: str) -> ModuleSpec | None:
         name = ".".join(names[: i + 1])
         module = loaded(name) if i + 1 < len(names) else None
         if module is not None and "__path__" in module.__dict__:
-            path = list(module.__dict__["__path__"])
+            path = path_of(module.__dict__["__path__"])
             continue
         spec = _search_one(name, path)
         if spec is None:
@@ -89,12 +89,17 @@ def _search_path(fullname: str, path: Iterable[str]) -> ModuleSpec | None:
 
 def locations(spec: ModuleSpec) -> list[str] | None:
     """Return where a package's submodules are; None for other modules."""
+    found = spec.submodule_search_locations
+    return None if found is None else path_of(found)
+
+
+def path_of(path: Iterable[str]) -> list[str]:
+    """Return the entries of a package's `__path__`."""
     try:
-        found = spec.submodule_search_locations
-        return None if found is None else list(found)
+        return list(path)
     except KeyError:
-        # A namespace package whose parent was removed from sys.modules.
-        return None
+        # A namespace package that outlived the package it is in: it has no more than it had before.
+        return list(getattr(path, "_path", ()))
 
 
 # Submodules.
@@ -104,12 +109,15 @@ def children(fullname: str, path: list[str]) -> tuple[str, ...]:
     """Return the names of what can be imported from a package.
 
     Extension modules are among them, although they can't be sent: a context that asks for one
-    learns why. So are submodules that only an import hook knows, once they are loaded.
+    learns why. Nothing is returned for a package whose submodules only an import hook knows: then a
+    context has to ask for each.
 
     :param path: the package's `__path__`.
     """
     import pkgutil
 
+    if not any(map(pkgutil.get_importer, path)):
+        return ()
     names = {module.name for module in pkgutil.iter_modules(path)}
     for location in path:
         names.update(_folders(location))

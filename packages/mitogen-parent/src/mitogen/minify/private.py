@@ -1,4 +1,5 @@
-"""Short names for attributes and constants of the core that one module alone uses: `PRIVATE`, `shorten`.
+"""What the core names for itself: `PRIVATE`, attributes and constants that one module alone uses, and
+`POSITIONAL`, functions; `shorten` gives the former short names.
 
 The table is fixed, so that whatever part of the library is minified, and when, agrees on it. No two
 attributes share a short name, since modules derive classes from those of others. Methods are left alone:
@@ -29,6 +30,20 @@ _NAMES = (
 _CONSTANTS = (
     *("_unpack_from", "_pack", "_MAX_BUFFERS", "_INTERRUPTED", "_CLOSED", "_MAX_IDLE", "_MAX_FD"),
     *("_TERM_GRACE", "_write", "_new", "_ATTR", "_WAKE"),
+)
+
+#: Functions and constructors of the core whose arguments nobody passes by name: they are called by the
+#: library, or by Python, alone. The names of their parameters are nobody's business either. A test shows
+#: that no call in the library uses them.
+POSITIONAL = frozenset(
+    [
+        *("Dispatcher", "ExternalContext", "FrameDecoder", "Importer", "LineLogger", "RoutingTable"),
+        *("StandardStreams", "Stream", "Timer", "add_link", "attempt", "call_later", "cut", "decide"),
+        *("disconnect", "dumps", "encode_header", "explain", "find_class", "find_spec", "fire", "forget"),
+        *("forward_to", "is_lost", "link_to", "loads", "log", "log_exception", "lose", "make"),
+        *("reaches", "read", "receive_data", "reduce_value", "remove_link", "schedule", "take_due"),
+        *("text_of", "write"),
+    ]
 )
 
 #: From each name to its short one.

@@ -6,9 +6,9 @@ the outermost function itself assigns can't mean a global anywhere in the unit, 
 nowhere in it, so there is no need to tell variables of inner functions apart.
 
 Left alone is what others may know: parameters, since callers pass them by name, except `self`, `cls` and
-those of lambdas and of functions whose name begins with an underscore (nobody passes those by name; the
-module is searched for calls that do); what `import`, `def`, `class` and `except` bind; globals and
-attributes. So is every unit that looks at its variables by name.
+those of lambdas, of functions whose name begins with an underscore and of those that `rename` is told
+(nobody passes those by name; the module is searched for calls that do); what `import`, `def`, `class` and
+`except` bind; globals and attributes. So is every unit that looks at its variables by name.
 
 Not for programs of users: a debugger or `locals()` in a context would show names that they never wrote.
 """
@@ -42,17 +42,19 @@ _LOOKS_INSIDE = frozenset(["dir", "eval", "exec", "f_locals", "locals", "vars"])
 _RECEIVERS = {"self": "s", "cls": "c"}
 
 
-def rename(source: str) -> str:
+def rename(source: str, positional: frozenset[str] = frozenset()) -> str:
     """Return `source` with short names for local variables; everything stays on its line.
 
     :param source: text of a whole module.
+    :param positional: names of functions, and of classes for their constructors, whose arguments nobody
+        passes by name.
     """
     lines = [line.encode("utf-8") for line in source.split("\n")]
     changes: list[Change] = []
     tree = ast.parse(source)
     passed = {node.arg or "" for node in ast.walk(tree) if isinstance(node, ast.keyword)}
-    for function in _outermost(tree):
-        changes += _changes(function, passed, lines)
+    for function, name in _outermost(tree):
+        changes += _changes(function, passed, lines, name in positional)
     return replace(lines, changes)
 
 
@@ -65,26 +67,30 @@ def replace(lines: list[bytes], changes: Iterable[Change]) -> str:
     return b"\n".join(lines).decode("utf-8")
 
 
-def _outermost(root: ast.AST) -> Iterator[Function]:
-    """Yield the functions that are inside no other function."""
+def _outermost(root: ast.AST) -> Iterator[tuple[Function, str]]:
+    """Yield the functions that are inside no other function, and what they are called by."""
     for node in ast.iter_child_nodes(root):
         if isinstance(node, _FUNCTIONS):
-            yield node
+            is_constructor = isinstance(root, ast.ClassDef) and node.name == "__init__"
+            yield node, root.name if is_constructor else node.name  # type: ignore[attr-defined]
         elif not isinstance(node, ast.expr):
             yield from _outermost(node)
 
 
-def _changes(function: Function, passed: set[str], lines: list[bytes]) -> list[Change]:
+def _changes(
+    function: Function, passed: set[str], lines: list[bytes], is_positional: bool
+) -> list[Change]:
     """Return what to replace in one unit.
 
     :param passed: names that calls in the module pass arguments by.
+    :param is_positional: nobody else passes arguments to it by name.
     """
     nodes = [node for statement in function.body for node in ast.walk(statement)]
     if any(isinstance(node, ast.ClassDef) or _LOOKS_INSIDE & set(_names(node)) for node in nodes):
         return []
     uses = [(n.id, n.lineno - 1, n.col_offset) for n in nodes if isinstance(n, ast.Name)]
     assigned = set(_assigned(function.body))
-    free = _free_parameters(function, passed)
+    free = _free_parameters(function, passed, is_positional)
     fixed = {n.arg for n in ast.walk(function) if isinstance(n, ast.arg) and n not in free}
     uses[:0] = [(n.arg, n.lineno - 1, n.col_offset) for n in free]
     assigned.update(n.arg for n in free)
@@ -107,13 +113,13 @@ def _changes(function: Function, passed: set[str], lines: list[bytes]) -> list[C
     return [(row, column, name, short[name]) for name, row, column in uses if name in short]
 
 
-def _free_parameters(function: Function, passed: set[str]) -> list[ast.arg]:
+def _free_parameters(function: Function, passed: set[str], is_positional: bool) -> list[ast.arg]:
     """Return the parameters that may have other names."""
     args = function.args
     # With `**kwargs`, the new name could be that of an argument.
     if args.kwarg or args.posonlyargs or not args.args:
         return []
-    if function.name[:1] == "_" and function.name[:2] != "__":
+    if is_positional or (function.name[:1] == "_" and function.name[:2] != "__"):
         return [arg for arg in args.args if arg.arg not in passed]
     return args.args[: args.args[0].arg in _RECEIVERS]
 

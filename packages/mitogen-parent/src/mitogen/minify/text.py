@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mitogen.minify.plan import plan
-from mitogen.minify.private import shorten
+from mitogen.minify.private import POSITIONAL, shorten
 from mitogen.minify.rename import rename
 from mitogen.minify.writer import Writer
 
@@ -25,4 +25,4 @@ def minify(source: str, own: bool = False) -> str:
     source = source.lstrip("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     lines = source.split("\n")
     text = Writer(lines, plan(ast.parse(source), lines, own), own).write(source)
-    return shorten(rename(text)) if own else text
+    return shorten(rename(text, POSITIONAL)) if own else text

@@ -8,6 +8,7 @@ Any thread may call, except the broker thread, which must not wait.
 
 from __future__ import annotations
 
+import functools
 import os
 from functools import partial
 from itertools import count
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _next_chain = count(1).__next__
+#: What stands for later arguments in a partial of Python 3.14.
+_GAP: Any = getattr(functools, "Placeholder", object())
 
 
 def unique_text(context: Context) -> str:
@@ -38,9 +41,11 @@ def unique_text(context: Context) -> str:
     return "%d-%d-%d" % (context._router().context_id, os.getpid(), _next_chain())
 
 
-def function_path(fn: Any) -> tuple[str, str | None, str]:
+def function_path(fn: Any, context: Context | None = None) -> tuple[str, str | None, str]:
     """Return how a function is named on the wire: module, class or None, name.
 
+    :param context: where it is to be called. Functions of the program that are in no file are found
+        there in a module that the master's router makes of them.
     :raises TypeError: it can't be found from its module's scope; the text says what to do.
     """
     # A class for class methods, the module for built-in functions.
@@ -60,15 +65,35 @@ def function_path(fn: Any) -> tuple[str, str | None, str]:
     if not path or not module:
         raise TypeError(
             "can't call %r in another context: it is not a function, class or method that can be reached"
-            " from a module by name" % (fn,)
+            " from a module by name; define a function with 'def' that does what it does" % (fn,)
         )
     if "<" in path:
         raise TypeError(
             "can't call %s.%s in another context: a lambda or a function inside another function can't be"
-            " found there by name; define it with 'def' at the top level of its module" % (module, path)
+            " found there by name; define it with 'def' at the top level of its module, and pass what it"
+            " needs as arguments" % (module, path)
         )
+    if module == "__main__" and context is not None and not getattr(context, "_is_copy", False):
+        find = getattr(context.router, "_module_for", None)
+        module = (find and find(fn, path)) or module
     class_name, _, name = path.rpartition(".")
     return module, class_name or None, name
+
+
+def unwrapped(
+    fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Return function, arguments and keywords of a call, with those of a `functools.partial` merged."""
+    while type(fn) is partial:
+        first = fn.args
+        if any(value is _GAP for value in first):
+            if len(args) < sum(value is _GAP for value in first):
+                raise TypeError("can't call %r in another context: arguments are missing for it" % (fn,))
+            rest = iter(args)
+            first = tuple(next(rest) if value is _GAP else value for value in first)
+            args = tuple(rest)
+        args, kwargs, fn = first + args, dict(fn.keywords, **kwargs), fn.func
+    return fn, args, kwargs
 
 
 class CallChain:
@@ -111,9 +136,8 @@ class CallChain:
             CallChain(self.context, timeout=self.timeout).call_no_reply(forget_chain, self.chain_id)
 
     def _body(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> serialization.Body:
-        while type(fn) is partial:
-            args, kwargs, fn = fn.args + args, dict(fn.keywords, **kwargs), fn.func
-        module, class_name, name = function_path(fn)
+        fn, args, kwargs = unwrapped(fn, args, kwargs)
+        module, class_name, name = function_path(fn, self.context)
         call = (self.chain_id, module, class_name, name, args, kwargs)
         try:
             body = serialization.dumps(call, "call")

@@ -50,6 +50,12 @@ _KILL_AFTER = 1.0
 _KILL_UNBORN_AFTER = 0.3
 
 
+#: Modules that the standard library tries to import wherever it runs, and those of one machine's Python.
+_MISSING = (
+    *("nt", "_winapi", "msvcrt", "winreg", "_scproxy", "vms_lib", "sitecustomize", "usercustomize"),
+)
+
+
 class Connection:
     """Start one context. Transports override the class attributes and `command`.
 
@@ -116,6 +122,11 @@ class Connection:
         """Return what the child's `ExternalContext` is made with; plain values only."""
         options = self.options
         unidirectional = options.unidirectional
+        extras = []
+        if options.profiling or self.starter.profiling:
+            extras.append("mitogen.core.profiling")
+        if self.starter.import_preference:
+            extras.append("mitogen.core.preference")
         return {
             "context_id": self.context_id,
             "parent_ids": [self.router.context_id] + self.router.parent_ids,
@@ -123,8 +134,11 @@ class Connection:
             "unidirectional": self.router.unidirectional if unidirectional is None else unidirectional,
             "debug": options.debug or self.starter.debug,
             "profiling": options.profiling or self.starter.profiling,
+            "extras": extras,
+            "missing": _MISSING,
             "log_level": self.starter.child_log_level(),
             "keepalive": self.starter.keepalive_interval,
+            "prefer": self.starter.import_preference,
             "is_ruled": self.router.table.is_ruled or self.router.table.policy is not None,
             "python": None,
             "close_fds": False,
@@ -261,6 +275,7 @@ class Connection:
             )
             return
         self._hello = hello
+        self.stream.takes_code = hello.same_code
         self.context.python_version = hello.version
         self._send_core(hello)
 

@@ -11,7 +11,7 @@ from mitogen.core.opening import OpenedChannel, serve
 from mitogen.core.signals import listen
 from mitogen.core.stats import stats
 from mitogen.core.targets import allow_calls
-from mitogen.parent.callchain import Aside, CallChain, function_path, unique_text
+from mitogen.parent.callchain import Aside, CallChain, function_path, unique_text, unwrapped
 from mitogen.parent.requests import cancel_start, end_here, start_here
 
 TYPE_CHECKING = False
@@ -43,6 +43,8 @@ class Context(mitogen.core.Context):
 
     python_version: tuple[int, ...] | None = None
     via: Context | None = None
+    #: It was forked from this process, so it has the program's `__main__` as it is.
+    _is_copy = False
 
     def __init__(self, router: CoreRouter | None, context_id: int, name: str | None = None) -> None:
         mitogen.core.Context.__init__(self, router, context_id, name)
@@ -75,7 +77,8 @@ class Context(mitogen.core.Context):
         """
         channel = OpenedChannel(self._router(), self)
         try:
-            target = (channel.to_sender(), *function_path(fn), args, kwargs)
+            target: tuple[Any, ...] = unwrapped(fn, args, kwargs)
+            target = (channel.to_sender(), *function_path(target[0], self), *target[1:])
             channel.begin(self.call_async(serve, *target))
         except BaseException:
             channel.close()

@@ -7,7 +7,7 @@ there. Broker thread.
 from __future__ import annotations
 
 from mitogen.core import logs
-from mitogen.core.pressure import pause
+from mitogen.core.pressure import is_ahead, pause
 from mitogen.core.stream import BasicStream, Side, Stream
 from mitogen.parent import handshake
 
@@ -38,10 +38,17 @@ class ErrorOutput(BasicStream):
 
 
 class ChildStream(Stream):
-    """The link to a child: a `Stream` that begins with the handshake of its connection."""
+    """The link to a child: a `Stream` that begins with the handshake of its connection.
+
+    :ivar takes_code: whether the child can run code objects that this interpreter compiled.
+    :ivar compress: whether what is sent takes longer than to compress it.
+    """
+
+    takes_code = False
 
     def __init__(self, connection: Connection, receive_fd: int, transmit_fd: int) -> None:
         self.connection = connection
+        self.compress = connection.compress
         self.handshake = handshake.Handshake()
         Stream.__init__(
             self,
@@ -62,7 +69,7 @@ class ChildStream(Stream):
         if data and not self.closed:
             Stream.receive_data(self, broker, data)
             # A child that asks without reading the answers would fill our memory with them.
-            if self.queued > self.router.high_water_mark:
+            if self.queued > self.router.high_water_mark or is_ahead(self, self):
                 pause(self, self)
 
     def on_end(self, broker: Broker) -> None:

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mitogen.core.router import Router
+    from mitogen.core.serving import ModuleForwarder
     from mitogen.parent.connection import Connection
     from mitogen.parent.context import Context
-    from mitogen.parent.forward import ModuleForwarder
     from mitogen.parent.routes import Grant
 
 
@@ -46,6 +46,7 @@ class Starter:
     :param router: the router that the contexts will belong to.
     :ivar connections: those that are up, or coming up, by context id; broker thread only.
     :ivar forwarder: in a child, what serves modules to its children.
+    :ivar import_preference: packages of which all contexts below import the master's copy.
     :ivar debug: have contexts that are started from now on write debug logs.
     """
 
@@ -54,6 +55,7 @@ class Starter:
     profiling = False
 
     forwarder: ModuleForwarder
+    import_preference: tuple[str, ...] = ()
     #: In a child, what ended it before it had children.
     end_now: Callable[[], None]
 
@@ -118,8 +120,10 @@ class Starter:
 
     def fetch(self, names: list[str], then: Callable[[], object]) -> None:
         """Have modules sent here, in a child, and call ``then()`` when they are. Broker thread."""
+        while names and self.forwarder.find(names[0]):
+            del names[0]
         if names:
-            self.forwarder.want(names[0], lambda name: self.fetch(names[1:], then))
+            self.forwarder.ask(names[0], lambda: self.fetch(names, then))
         else:
             then()
 

@@ -99,7 +99,7 @@ class Listener(BasicStream):
             # Imported where it is needed: it imports much else.
             import tempfile
 
-            folder = tempfile.mkdtemp(prefix="mitogen.")
+            folder = tempfile.mkdtemp(prefix="mitogen.%d." % os.getpid())
             path = os.path.join(folder, "socket")
         try:
             path = wire.checked_path(path)

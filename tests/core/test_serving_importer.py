@@ -1,4 +1,4 @@
-"""`mitogen.parent.forward`: what is sent along, and what is remembered, with the importer of a child."""
+"""`mitogen.core.serving`: what is sent along, and what is remembered, with the importer of a child."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mitogen.core import handles, serialization
 from mitogen.core.boot import Finder
 from mitogen.core.importer import Importer
 from mitogen.core.message import Message, make
-from mitogen.parent.forward import ModuleForwarder
+from mitogen.core.serving import ModuleForwarder
 from tests.core.tools import ForwardingRouter
 
 if TYPE_CHECKING:
@@ -25,8 +25,14 @@ class Broker:
     dead_reason = ""
     _thread_id = threading.get_ident()
 
+    def __init__(self) -> None:
+        self.later: list[Callable[[], object]] = []
+
     def defer(self, func: Callable[..., object], *args: Any) -> None:
         func(*args)
+
+    def call_later(self, seconds: float, func: Callable[[], object]) -> None:
+        self.later.append(func)
 
 
 class Link:
@@ -55,7 +61,7 @@ class Middle:
         for context_id, link in self.links.items():
             self.router.add_link(self.router.make_context(context_id), link)
         parent = self.router.make_context(UP)
-        importer = Importer(self.router, parent, Finder({}))
+        importer = Importer(self.router, parent, Finder({"mitogen.core": ((), None, "")}))
         self.forwarder = ModuleForwarder(self.router, importer)
 
     def ask(self, name: str) -> None:
@@ -72,6 +78,9 @@ class Middle:
 
     def answers(self) -> list[tuple[str, bytes | None, tuple[str, ...]]]:
         """Return the names, sources and related names that were sent to the child."""
+        later: Any = self.router.broker
+        while later.later:
+            later.later.pop(0)()
         found = []
         for msg in self.links[BELOW].sent:
             msg.router = self.router
@@ -85,17 +94,17 @@ def middle() -> Middle:
     return Middle()
 
 
-def test_related_modules_go_ahead_also_where_they_are_related_to_each_other(middle: Middle) -> None:
+def test_related_modules_follow_also_where_they_are_related_to_each_other(middle: Middle) -> None:
     middle.load("a", b"import b", ("b",))
     middle.load("b", b"import a", ("a",))
     middle.ask("a")
-    assert middle.answers() == [("b", b"import a", ("a",)), ("a", b"import b", ("b",))]
+    assert middle.answers() == [("a", b"import b", ("b",)), ("b", b"import a", ("a",))]
 
 
 def test_what_a_child_makes_up_is_not_remembered_for_ever(
     middle: Middle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mitogen.parent.forward._MAX_MISSING", 10)
+    monkeypatch.setattr("mitogen.core.serving._MAX_MISSING", 10)
     for i in range(100):
         middle.ask("made_up_%d" % i)
         middle.load("made_up_%d" % i, None)
