@@ -300,6 +300,8 @@ class Wait:
         self.target_id = target_id
         self.asks = asks
         self.closed = False
+        #: Not so where the target is just being started, and nobody here was told of it.
+        self.was_known = node.router.table.reaches(target_id)
         self.context = node.router.make_context(target_id)
         self.receiver = Receiver(node.router, None, persist, self.context)
 
@@ -576,7 +578,7 @@ class World:
             names = {str(node.id) for node in path + wait.node.above}
             for text in texts:
                 assert names & set(re.findall(r"\d+", text)), "%r does not say who went" % text
-        elif is_plain:
+        elif is_plain and wait.was_known:
             refused = [t for t in texts if "unidirectional" in t or "policy" in t or "no handle" in t]
             assert texts == refused, "%r ended too early" % wait
             if wait.asks and not got:

@@ -139,8 +139,12 @@ def _check_threads(wait: _Wait) -> None:
         threading: Any = sys.modules.get("threading")
         named = {thread.ident: thread for thread in threading.enumerate()} if threading else {}
         found = [named[ident] for ident in idents if ident in named]
-        # Others have stood in for these, for as long as they logged something.
-        is_real = any(type(thread) is not threading._DummyThread for thread in found)
+        # Others have stood in for these, for as long as they logged something; and a broker's thread ends
+        # a moment after the broker.
+        is_real = any(
+            type(thread) is not threading._DummyThread and thread.name != "mitogen.broker"
+            for thread in found
+        )
         if wait.is_over or (is_real and not are_resuming):
             raise _refuse([thread.name for thread in found] or ["%d unnamed" % len(idents)])
         wait.pause()
