@@ -79,10 +79,7 @@ def environment(peer: Peer) -> dict[str, str]:
 def drive(peer: Peer, settings: dict[str, int], prefix: list[str]) -> dict[str, float]:
     """Run the driver for `peer` once and return its figures."""
     argv = [*prefix, peer.python, str(DRIVER), peer.name, json.dumps(settings)]
-    run = subprocess.run(
-        argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=LIMIT, check=True
-    )
-    found: dict[str, float] = json.loads(run.stdout)
+    found: dict[str, float] = json.loads(run(argv, peer))
     return found
 
 
