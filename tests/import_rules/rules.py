@@ -105,8 +105,8 @@ LATE = {
     ("mitogen.core.imports", "mitogen.core.data"): "outside the bundle: few children read data",
     ("mitogen.core.imports", "mitogen.core.metadata"): "outside the bundle: few children ask for that",
     ("mitogen.bundle", "mitogen.minify"): "needed for children of another Python version only",
-    ("mitogen.master.finder", "mitogen.master.scan"): "needed once a child asks for a module",
-    ("mitogen.master.finder", "mitogen.minify"): "needed once a child asks for one of our modules",
+    ("mitogen.master.responder", "mitogen.master.scan"): "needed once a child asks for a module",
+    ("mitogen.master.found", "mitogen.minify"): "needed once a child asks for one of our modules",
     ("mitogen.utils", "mitogen.master"): "utils are shipped to children, where master does not belong",
 }
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mitogen.master.finder import FoundModule, ModuleFinder, NotServable
+from mitogen.master.finder import ModuleFinder
+from mitogen.master.found import FoundModule, NotServable
 from mitogen.master.program import absolute
 
 if TYPE_CHECKING:

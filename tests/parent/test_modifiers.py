@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mitogen.master.finder import ModuleFinder, NotServable
+from mitogen.master.finder import ModuleFinder
+from mitogen.master.found import NotServable
 
 if TYPE_CHECKING:
     from pathlib import Path

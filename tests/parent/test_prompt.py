@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mitogen.master.prompt import LIMIT, MAX_VALUE, PREFIX, PromptModules
+from mitogen.master.bindings import MAX_VALUE
+from mitogen.master.prompt import LIMIT, PREFIX, PromptModules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

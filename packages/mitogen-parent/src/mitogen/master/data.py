@@ -29,8 +29,8 @@ from time import monotonic
 from mitogen.core.datafile import CHUNK, GET_DATA
 from mitogen.core.signals import listen
 from mitogen.master import distributions
-from mitogen.master.finder import NotServable
 from mitogen.master.folders import Archives, DiskFolder, LoaderFolder, ZipFolder, error
+from mitogen.master.found import NotServable
 from mitogen.master.questions import Questions
 from mitogen.master.search import loaded, locations, search
 

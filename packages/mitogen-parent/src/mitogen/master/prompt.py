@@ -20,6 +20,7 @@ from __future__ import annotations
 import sys
 from _thread import allocate_lock
 
+from mitogen.master.bindings import address, is_module, literal
 from mitogen.master.program import main_file
 
 TYPE_CHECKING = False
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 PREFIX = "mitogen_prompt_"
 #: Modules, and definitions, that are kept. Calls make those anew that they need.
 LIMIT = 1000
-#: Characters of a value in source code.
-MAX_VALUE = 65536
 
 NO_SOURCE = (
     "can't call %s in another context: it is in no file, and its source is not known (IPython and the"
@@ -169,7 +168,7 @@ class _Text:
         if definition.early and _function_of(obj) is obj:
             # They are those of then, whatever became of the globals since.
             for attribute in ("__defaults__", "__kwdefaults__"):
-                value = _literal(getattr(obj, attribute))
+                value = literal(getattr(obj, attribute))
                 if value not in (None, "None"):
                     self._blocks.append("%s.%s = %s\n" % (definition.name, attribute, value))
         self._has_annotations |= definition.has_annotations
@@ -193,16 +192,16 @@ class _Text:
 
     def _bind(self, name: str, obj: Any, user: _Definition) -> None:
         """Have a name stand for what it does here, if that can be."""
-        value = _literal(obj)
-        address = None if value is not None else _address(obj, name)
+        value = literal(obj)
+        place = None if value is not None else address(obj, name)
         if value is not None:
             self._values.append("%s = %s" % (name, value))
-        elif _is_module(obj):
+        elif is_module(obj):
             self._imports.add("import %s as %s" % (obj.__name__, name))
         elif _is_definable(obj):
             self._bind_defined(name, obj, user)
-        elif address is not None:
-            module, first, rest = address
+        elif place is not None:
+            module, first, rest = place
             self._imports.add("from %s import %s as %s" % (module, first, name))
             if rest:
                 self._values.append("%s = %s.%s" % (name, name, rest))
@@ -395,77 +394,3 @@ def _dotted(tree: ast.AST) -> Iterator[tuple[str, ...]]:
             node = node.value
         if names and isinstance(node, ast.Name):
             yield (node.id, *reversed(names))
-
-
-# Globals.
-
-
-def _is_module(obj: Any) -> bool:
-    """Return whether something is a module that can be imported by its name, other than the program."""
-    if not isinstance(obj, type(sys)):
-        return False
-    return obj.__name__ != "__main__" and sys.modules.get(obj.__name__) is obj
-
-
-def _literal(obj: Any) -> str | None:
-    """Return a plain value as source code; None if it is none, or is too long."""
-    import ast
-
-    try:
-        if not _is_plain(obj, [MAX_VALUE]):
-            return None
-        text = repr(obj)
-        return text if len(text) <= MAX_VALUE and ast.literal_eval(text) == obj else None
-    except (ValueError, SyntaxError, RecursionError, MemoryError):
-        return None  # Numbers that are none; what is in itself; very long numbers.
-
-
-def _is_plain(obj: Any, left: list[int]) -> bool:
-    """Return whether something consists of plain types.
-
-    :param left: how many characters it may have at most; is counted down.
-    """
-    kind = type(obj)
-    left[0] -= len(obj) if kind in (str, bytes) else 1
-    if left[0] < 0:
-        return False
-    if kind in (list, tuple, set):
-        return all(_is_plain(item, left) for item in obj)
-    if kind is dict:
-        return all(_is_plain(key, left) and _is_plain(value, left) for key, value in obj.items())
-    return kind in (type(None), bool, int, float, complex, str, bytes)
-
-
-def _address(obj: Any, name: str) -> tuple[str, str, str] | None:
-    """Return where something can be imported from: module, name there, and attributes or an empty text.
-
-    :param name: what it is called here, which is often its name there.
-    """
-    owner = getattr(obj, "__self__", None)
-    own = getattr(obj, "__module__", None)
-    modules = [own, getattr(owner, "__module__", None), type(obj).__module__]
-    paths = [getattr(obj, "__qualname__", None), getattr(obj, "__name__", None), name]
-    if isinstance(owner, type):
-        paths.append("%s.%s" % (owner.__qualname__, getattr(obj, "__name__", "")))
-    for module in modules:
-        loaded = sys.modules.get(module) if isinstance(module, str) else None
-        # Programs add names to `builtins`, IPython among them.
-        if loaded is None or module == "__main__" or (module == "builtins" != own):
-            continue
-        others = [key for key, value in list(vars(loaded).items()) if value is obj]
-        for path in paths + others:
-            if isinstance(path, str) and _is_at(obj, loaded, path):
-                return str(module), path.partition(".")[0], path.partition(".")[2]
-    return None
-
-
-def _is_at(obj: Any, found: Any, path: str) -> bool:
-    import types
-
-    for part in path.split("."):
-        if not part.isidentifier():
-            return False
-        found = getattr(found, part, None)
-    # Methods are new objects each time.
-    methods = types.MethodType, types.BuiltinFunctionType
-    return found is obj or (type(found) is type(obj) and isinstance(obj, methods) and found == obj)

@@ -20,7 +20,8 @@ from mitogen.core import handles, logs
 from mitogen.core.errors import Error
 from mitogen.core.message import make
 from mitogen.core.serving import ModuleServer
-from mitogen.master.finder import ModuleFinder, NotServable
+from mitogen.master.finder import ModuleFinder
+from mitogen.master.found import NotServable
 from mitogen.master.prompt import PREFIX, PromptModules
 from mitogen.master.rules import Rules
 from mitogen.master.search import loaded
@@ -28,11 +29,12 @@ from mitogen.master.search import loaded
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from types import CodeType
     from typing import Union
 
     from mitogen.core.context import Context
     from mitogen.core.router import Router
-    from mitogen.master.finder import FoundModule
+    from mitogen.master.found import FoundModule
     from mitogen.master.rules import Rule
 
     Answer = tuple[
@@ -226,13 +228,16 @@ class ModuleResponder(ModuleServer):
         if found.is_package:
             names = self.finder.children(name)
             children = tuple(c for c in names if self.rules.is_importable("%s.%s" % (name, c)))
-        return name, children, path, content, tuple(self._related(found))
+        return name, children, path, content, tuple(self._related(found, code))
 
-    def _related(self, found: FoundModule) -> Iterable[str]:
+    def _related(self, found: FoundModule, code: CodeType | None) -> Iterable[str]:
+        # Here: most programs' contexts never ask.
+        from mitogen.master.scan import imports_of
+
         head = found.fullname.partition(".")[0]
         if head != "mitogen":
             yield IMPORTS
-        for name in found.imports or ():
+        for name in imports_of(code, found.package) if code is not None else ():
             if name in _HELPERS:
                 yield _HELPERS[name]
             top = name.partition(".")[0]
