@@ -38,6 +38,9 @@ MAY_IMPORT = {
 #: Third-party packages by distribution. Everybody else has the standard library.
 THIRD_PARTY = {"mitogen": {"click", "rich"}}
 
+#: What type checkers bring along, for them to see.
+FOR_TYPES = {"typing_extensions"}
+
 #: The distribution of each module directly below ``mitogen``. Transports are what is left over, so
 #: that adding one needs no change here.
 OWNER = {
@@ -99,6 +102,9 @@ LATE = {
     ("mitogen.core.serialization", "mitogen.core.stdtypes"): "outside the bundle: few values need it",
     ("mitogen.parent.connection", "mitogen.core.keepalive"): "needed for links that are watched",
     ("mitogen.parent.router", "mitogen.core.debuglog"): "imports logging, which not all programs need",
+    ("mitogen.parent.router", "mitogen.parent.connecting"): "imports concurrent.futures; few need it",
+    ("mitogen.parent.router", "mitogen.parent.registry"): "few programs have other transports",
+    ("mitogen.parent.starter", "mitogen.parent.registry"): "few programs have other transports",
     ("mitogen.master.broker", "mitogen.core.profiling"): "imports the standard profilers",
     ("mitogen.parent.router", "mitogen.fork"): "few programs fork",
     ("mitogen.fork", "mitogen.parent.callchain"): "with `via` only: who forks need not call others",
@@ -249,7 +255,8 @@ def _judge(distribution: str, module: str, one: Import) -> Iterator[str]:
     top = one.name.split(".")[0]
     pure = module in PURE and not one.for_types
     if top != "mitogen":
-        if top not in sys.stdlib_module_names | THIRD_PARTY.get(distribution, set()):
+        known = sys.stdlib_module_names | THIRD_PARTY.get(distribution, set())
+        if top not in known and not (one.for_types and top in FOR_TYPES):
             yield "imports %s, which is not in the standard library" % one.name
         if pure and top in IMPURE_LIBRARY:
             yield "imports %s, but is a pure module" % one.name

@@ -70,7 +70,7 @@ def fork(
 
         options.on_fork = on_fork and function_path(on_fork, via)
         options.on_start = on_start and function_path(on_start, via)
-    context = starter.connect(ForkConnection, options, via)
+    context = starter.start_context(ForkConnection, options, via)
     context._is_copy = via is None
     return context
 
@@ -128,7 +128,6 @@ class ForkConnection(Connection):
             if isinstance(e, OSError):
                 raise StreamError("fork context: can't fork: %s", e.strerror) from e
             raise
-        self.name = self._default_name(self._pids[0])
 
     def start(self) -> None:
         try:

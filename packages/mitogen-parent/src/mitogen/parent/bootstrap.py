@@ -13,8 +13,11 @@ so. It
    The marker is put together at run time: a terminal that echoes the command is not taken for it;
 3. reads one payload: its length in hex, and a marshalled tuple, the first item of which it executes.
 
-It reads with `os.read`: a script on stdin would be read by the byte. Before each read it waits in
-`select`, because whoever started it may have made stdin non-blocking. The end of input ends it.
+It reads with `os.read`: a script on stdin would be read by the byte. Whoever started it may have made
+stdin non-blocking, as sudo does when it logs: that is undone. The end of input ends it.
+
+No character of it means anything to a shell within single quotes, be it sh, csh or fish; `one_line` makes
+it a single line, which csh needs.
 """
 
 from __future__ import annotations
@@ -35,29 +38,30 @@ MARKER = b"MITOGEN1 "
 
 FIRST_STAGE = """\
 import sys;sys.path=[p for p in sys.path if p]
-import os,select,marshal
+import os,marshal
 def r(n):
  b=bytes()
  while len(b)<n:
-  select.select([0],[],[])
-  try:d=os.read(0,n-len(b))
-  except BlockingIOError:continue
+  d=os.read(0,n-len(b))
   if not d:os._exit(1)
   b+=d
  return b
-try:from _frozen_importlib_external import MAGIC_NUMBER as m;m=sys.implementation.cache_tag+' '+m.hex()
-except:m='- -'
-i='-'
-%sos.write(1,('MITO'+'GEN1 %%s %%s %%s %%s\\n'%%(sys.version.split()[0],m,sys.platform,i)).encode())
+try:
+ os.set_blocking(0,1)
+ from _frozen_importlib_external import MAGIC_NUMBER as m
+ m=sys.implementation.cache_tag+" "+m.hex()
+except:m="- -"
+i="-"
+%sos.write(1,("MITO"+"GEN1 %%s %%s %%s %%s"%%(sys.version.split()[0],m,sys.platform,i)+chr(10)).encode())
 t=marshal.loads(r(int(r(8),16)));exec(t[0])"""
 
 #: Part of the first stage that looks for an installed core: beside the interpreter, which covers virtual
 #: environments, and where pip puts it on Debian. A core that is installed anywhere else is simply sent.
 FIND_CORE = """\
-v='/lib/python%%d.%%d/'%%sys.version_info[:2]
-for p in os.path.dirname(sys.executable)+'/..'+v+'site','/usr/local'+v+'dist':
- p+='-packages'
- if os.path.isdir(p+'/mitogen_core-%s.dist-info'):i=p
+v="/lib/python%%d.%%d/"%%sys.version_info[:2]
+for p in os.path.dirname(sys.executable)+"/.."+v+"site","/usr/local"+v+"dist":
+ p+="-packages"
+ if os.path.isdir(p+"/mitogen_core-%s.dist-info"):i=p
 """
 
 #: Runs in the place of the boot code where the core is installed: boots from there if the content is
@@ -88,6 +92,11 @@ def first_stage(find_core: bool) -> str:
     :param find_core: have the target look for an installed mitogen-core.
     """
     return FIRST_STAGE % (FIND_CORE % mitogen.__version__ if find_core else "")
+
+
+def one_line(program: str) -> str:
+    """Return Python code in one line that executes `program`, for command lines that cross shells."""
+    return 'exec("""%s""".replace("~",chr(10)))' % program.replace("\n", "~")
 
 
 class Hello:

@@ -55,8 +55,8 @@ def function_path(fn: Any, context: Context | None = None) -> tuple[str, str | N
         path = "%s.%s" % (owner.__qualname__, fn.__name__)
     elif type(fn) is MethodType:
         raise TypeError(
-            "can't call %r in another context: it is bound to an instance of %s, which stays here;"
-            " make it a function, or a static or class method" % (fn, type(owner).__name__)
+            "can't call %s in another context: it is bound to an instance of %s, which stays here;"
+            " make it a function, or a static or class method" % (path, type(owner).__name__)
         )
     else:
         # Methods of built-in types have no module, but know their class.

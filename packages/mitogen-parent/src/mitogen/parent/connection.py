@@ -62,6 +62,7 @@ class Connection:
     :param starter: the starter of the router that the context will belong to; in a master, that router.
     :param options: what was asked for.
     :ivar context: the `Context`, which is usable once `wait` returned it.
+    :ivar result: what gets None then, or the error: a latch, or anything else with its ``put(obj)``.
     """
 
     #: For the names of contexts, and in errors.
@@ -87,7 +88,7 @@ class Connection:
         self.errors: ErrorOutput
         #: The process, once there is one.
         self._pids: list[int] = []
-        self._result = Latch()
+        self.result: Any = Latch()
         #: All that the broker is to watch is there, and may have been handed over.
         self._is_started = False
         self._deadline: Timer | None = None
@@ -145,6 +146,14 @@ class Connection:
             "stdio": True,
         }
 
+    def said(self) -> bytes:
+        """Return what the target wrote in the place of frames: for errors. Broker thread."""
+        return self.stream.handshake.noise + self.errors.tail
+
+    def error(self, reason: str) -> StreamError:
+        """Return what `wait` raises if the target did not come up for `reason`. Broker thread."""
+        return StreamError("%s", reason)
+
     # -- Starting; any thread ------------------------------------------------------------------
 
     def launch(self, argv: list[str], executable: str, opened: list[int]) -> Any:
@@ -174,8 +183,7 @@ class Connection:
             list(map(os.close, map(opened.pop, (3, 1))))
             fd, error_fd = opened
             (pid,) = self._pids
-            if not self.options.name and self.transport == "local":
-                self.name = self._default_name(pid)
+            self.name = self.options.name or self._default_name(pid)
             # Whoever asked for it gets a reference of the class that the router works with.
             self.context: Any = self.router.make_context(self.context_id, self.name)
             self.stream = ChildStream(self, fd, fd)
@@ -225,7 +233,7 @@ class Connection:
 
         :raises StreamError: it did not come up; the text says why, in the target's own words.
         """
-        error = self._result.get()
+        error = self.result.get()
         if error is not None:
             raise error
         return self.context  # type: ignore[no-any-return]
@@ -303,7 +311,7 @@ class Connection:
             self.starter.routes.announce(self.context_id, self.name)
             if self.options.debug or self.starter.debug:
                 self._send(handles.CALL_FUNCTION, serialization.dumps(_ENABLE_DEBUG))
-            self._result.put(None)
+            self.result.put(None)
 
     def _send(self, handle: int, body: serialization.Body) -> None:
         here = self.router.context_id
@@ -349,13 +357,13 @@ class Connection:
             return
         self._failed = True
         self.errors.on_receive(self.broker)
-        said = (self.stream.handshake.noise + self.errors.tail).decode("utf-8", "replace").strip()
+        said = self.said().decode("utf-8", "replace").strip()
         if not self._ready:
             reason = "%s: %s" % (reason, said) if said else reason
         reason = "%s: %s" % (self._title(), self._why_forced or reason)
         self.stream.disconnect(self.broker, reason)
         if not self._up:
-            self._result.put(StreamError("%s", reason))
+            self.result.put(self.error(reason))
 
     def _title(self) -> str:
         return "%s context %s" % (self.transport, self.name)

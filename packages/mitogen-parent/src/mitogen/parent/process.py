@@ -38,13 +38,22 @@ _FIRST_LOOK, _LAST_LOOK = 0.01, 0.5
 _LAST_WAITS = 50
 
 
-def spawn(argv: list[str], executable: str, fds: tuple[int, int, int], pids: list[int]) -> Any:
+def spawn(
+    argv: list[str],
+    executable: str,
+    fds: tuple[int, int, int],
+    pids: list[int],
+    env: Any = os.environ,
+    more: tuple[Any, ...] = (),
+) -> Any:
     """Start a program; return a `Popen` if `subprocess` had to be used.
 
     :param argv: its arguments; the first one is only a name.
     :param executable: the program, looked up on PATH unless it has a slash.
     :param fds: what becomes its descriptors 0, 1 and 2.
     :param pids: gets its process id, even if an exception of a signal's handler comes right afterwards.
+    :param env: its environment.
+    :param more: what is done in it before, as for `os.posix_spawn`; only where the system has that.
     :raises OSError: it can't be started.
     """
     if not hasattr(os, "posix_spawnp"):
@@ -57,12 +66,13 @@ def spawn(argv: list[str], executable: str, fds: tuple[int, int, int], pids: lis
             stdout=fds[1],
             stderr=fds[2],
             start_new_session=True,
+            env=env,
         )
         pids.append(popen.pid)
         return popen
-    actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)]
+    actions = [(os.POSIX_SPAWN_DUP2, fd, target) for target, fd in enumerate(fds)] + list(more)
     options: dict[str, Any] = {"file_actions": actions, "setsigmask": (), "setsid": True}
-    what = [(executable, argv, os.environ)]
+    what = [(executable, argv, env)]
     try:
         pids.extend(starmap(partial(os.posix_spawnp, **options), what))
     except NotImplementedError:

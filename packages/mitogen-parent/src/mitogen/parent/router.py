@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from _thread import allocate_lock
+
 import mitogen.core
 from mitogen.core import logs
 from mitogen.core.forwarding import ForwardingTable
@@ -12,14 +14,28 @@ from mitogen.parent.starter import Starter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from concurrent.futures import Future
     from typing import Any
 
     from mitogen.core.broker import Broker
     from mitogen.core.child import ExternalContext
+    from mitogen.parent.connecting import Connector
+    from mitogen.parent.signatures import Transports
+else:
+    # For type checkers and readers: what it declares is found by name, in the registry of transports.
+    Transports = object
 
 
-class Router(mitogen.core.Router, Starter):
-    """A router that starts contexts. See `mitogen.core.Router` for the parameters."""
+class Router(mitogen.core.Router, Starter, Transports):
+    """A router that starts contexts. See `mitogen.core.Router` for the parameters.
+
+    Each transport is a method: see `mitogen.parent.signatures.Transports` for those of this library.
+
+    :ivar max_connecting: starts of `connect_async` that are under way at the same time; others wait for
+        their turn. May be set at any time.
+    """
+
+    max_connecting = 64
 
     context_class = Context
     table_class = ForwardingTable
@@ -37,6 +53,7 @@ class Router(mitogen.core.Router, Starter):
             self, broker, context_id, parent_ids, max_message_size, unidirectional
         )
         Starter.__init__(self, self)
+        self._connector_lock = allocate_lock()
 
     def make_context(self, context_id: int, name: str | None = None) -> Context:
         """Return the reference to a context: the one that is in use already, or a new one. Any thread."""
@@ -64,6 +81,44 @@ class Router(mitogen.core.Router, Starter):
 
         enable_debug()
         self.debug = True
+
+    def connect(self, name: str, *args: Any, via: Context | None = None, **options: Any) -> Context:
+        if name == "fork":
+            options["via"] = via
+            return self.fork(*args, **options)
+        return Starter.connect(self, name, *args, via=via, **options)
+
+    def connect_async(
+        self, name: str, *args: Any, via: Context | None = None, **options: Any
+    ) -> Future[Context]:
+        """Start a context as `connect` does, but do not wait for it. Any thread.
+
+        Hundreds may be under way at a time: one thread and the broker bring them up. The time that
+        `connect_timeout` gives begins with the start of each, when its turn has come.
+
+        :param name: of a transport.
+        :param via: the context that is to start it; by default this one.
+        :param options: those of the transport.
+        :returns: a future of the context, or of the `StreamError` that `connect` would raise. It can be
+            cancelled until the start begins. What is called when it is done runs on the broker thread,
+            and must not block.
+        :raises StreamError: there is no such transport.
+        :raises TypeError: the transport has no such option, or needs another one.
+        """
+        # Few programs have so many targets, and it imports concurrent.futures.
+        from mitogen.parent.connecting import Connector
+
+        with self._connector_lock:
+            if self._connector is None:
+                self._connector = Connector(self)
+        return self._connector.submit(name, args, via, options)
+
+    _connector: Connector | None = None
+
+    def __dir__(self) -> list[str]:
+        from mitogen.parent.registry import names
+
+        return sorted({*object.__dir__(self), *names()})
 
     def fork(
         self,
@@ -123,5 +178,5 @@ class Router(mitogen.core.Router, Starter):
         """Return what this router has done so far: see `mitogen.core.stats.stats`. Any thread."""
         return stats(self)
 
-    def __getattr__(self, name: str) -> Any:
-        raise AttributeError("a router has no attribute %r" % name)
+    # The core's asks for what children lack, which a master has.
+    __getattr__ = Starter.__getattr__

@@ -152,7 +152,9 @@ class Starter:
             connection.give_up()
             raise
 
-    def connect(self, cls: type[Connection], options: Options, via: Context | None = None) -> Context:
+    def start_context(
+        self, cls: type[Connection], options: Options, via: Context | None = None
+    ) -> Context:
         """Start a context.
 
         :param cls: the connection class of the transport.
@@ -163,6 +165,30 @@ class Starter:
         if via is None:
             return self.connect_with(cls(self, options))
         return via.start_child(cls, options)
+
+    def connect(self, name: str, *args: Any, via: Context | None = None, **options: Any) -> Context:
+        """Start a context by the transport `name`: ``router.connect("ssh", ...)`` is ``router.ssh(...)``.
+
+        :param name: of a transport of this library, or of one that another distribution brings.
+        :param via: the context that is to start it; by default this one.
+        :param options: those of the transport, which may also be given by position.
+        :raises StreamError: it could not be started, or did not come up in time; or there is no such
+            transport.
+        :raises TypeError: the transport has no such option, or needs another one.
+        """
+        from mitogen.parent.registry import find, make_options
+
+        cls = find(name)
+        return self.start_context(cls, make_options(cls, args, options), via)
+
+    def __getattr__(self, name: str) -> Any:
+        """Return the factory of the transport `name`."""
+        if name[0] == "_":
+            raise AttributeError(name)
+        from mitogen.parent.registry import find
+
+        find(name)
+        return partial(self.connect, name)
 
     def local(
         self,
@@ -193,7 +219,7 @@ class Starter:
         options = Options(
             remote_name, python_path, debug, connect_timeout, profiling, unidirectional, name
         )
-        return self.connect(LocalConnection, options, via)
+        return self.start_context(LocalConnection, options, via)
 
     # -- Broker thread -------------------------------------------------------------------------
 

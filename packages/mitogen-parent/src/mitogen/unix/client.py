@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from mitogen.core.message import Message
-    from mitogen.parent.connection import Connection
     from mitogen.parent.context import Context
-    from mitogen.parent.options import Options
     from mitogen.unix.wire import Answer, AnyPath
 
 #: Bytes in the line of a host: the ids of all of its parents are in it.
@@ -121,18 +119,16 @@ class ClientRouter(Router):
             msg.auth_id = self.context_id
         Router.route(self, msg, timeout)
 
-    def connect(self, cls: type[Connection], options: Options, via: Context | None = None) -> Context:
-        """Start a context: see `mitogen.parent.Starter`.
+    def allocate_id(self) -> int:
+        """Refuse: an id is for a context that is started from here.
 
-        :raises StreamError: there is no `via`; or as there.
+        :raises StreamError: always.
         """
-        if via is None:
-            raise StreamError(
-                "a client of %s can't have children: pass via= with a context of that tree, or make a"
-                " mitogen.master.Router for contexts of this program's own",
-                self.host.name,
-            )
-        return Router.connect(self, cls, options, via)
+        raise StreamError(
+            "a client of %s can't have children: pass via= with a context of that tree, or make a"
+            " mitogen.master.Router for contexts of this program's own",
+            self.host.name,
+        )
 
     def end_context(self, context_id: int, ended: Callable[[], object]) -> None:
         # So it is asked to go, and the routes tell when it went.

@@ -1,0 +1,144 @@
+"""A terminal for programs that ask for passwords: `Terminal`.
+
+Owns a pseudo-terminal, which is the controlling terminal of the program: that is where ssh, sudo and the
+like ask, whatever their standard streams are. The connection itself never crosses it, since a terminal
+changes what goes through it, so nothing needs to be set up on it.
+
+It is held open as long as the connection, both ends of it: who loses its terminal gets SIGHUP, and one
+that no process has open at the moment reads as ended. Broker thread, but for `start_on_terminal`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mitogen.core.stream import BasicStream, Side
+from mitogen.parent.process import spawn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from mitogen.core.broker import Broker
+
+#: Bytes that are kept for errors.
+_LIMIT = 4096
+#: The descriptor on which a program that reads its answers from stdin passes on the connection.
+PASSED_FD = 3
+
+
+class Terminal(BasicStream):
+    """Our end of a pseudo-terminal.
+
+    :param fds: its descriptors: our end, and the program's.
+    :param on_data: called with what the program wrote.
+    :ivar tail: the end of that.
+    """
+
+    def __init__(self, fds: tuple[int, int], on_data: Callable[[bytes], object]) -> None:
+        self.receive_side = Side(self, fds[0], keep_alive=False)
+        # Never written to: it is held open, and closed along with the other one.
+        self.transmit_side = Side(self, fds[1], keep_alive=False)
+        self.on_data = on_data
+        self.tail = b""
+
+    def on_receive(self, broker: Broker) -> None:
+        data = self.receive_side.read() if self.receive_side else None
+        if data:
+            self.tail = (self.tail + data)[-_LIMIT:]
+            self.on_data(data)
+        elif data is not None:
+            self.on_disconnect(broker)
+
+    def write(self, data: bytes) -> None:
+        """Type `data`."""
+        if self.receive_side:
+            try:
+                os.write(self.receive_side.fd, data)
+            except OSError:
+                pass  # The program is gone, which its connection tells.
+
+
+def start_on_terminal(
+    argv: list[str],
+    executable: str,
+    fds: tuple[int, int, int],
+    pids: list[int],
+    env: dict[str, str],
+    on_stdin: bool,
+) -> tuple[tuple[int, int], Any]:
+    """Start a program with a terminal of its own; return its two ends, and a `Popen` if there is one.
+
+    :param argv: its arguments.
+    :param executable: the program.
+    :param fds: what becomes its descriptors 0, 1 and 2.
+    :param pids: gets its process id.
+    :param env: its environment.
+    :param on_stdin: make the terminal its descriptors 0, 1 and 2, and pass `fds[0]` as `PASSED_FD`.
+    :raises OSError: it can't be started, or there are no more terminals.
+    """
+    ours, theirs = os.openpty()
+    try:
+        path = os.ttyname(theirs)
+        if sys.platform == "linux" and hasattr(os, "posix_spawnp"):
+            # The leader of a session gets the first terminal that it opens.
+            more: tuple[Any, ...] = (
+                (os.POSIX_SPAWN_OPEN, PASSED_FD, path, os.O_RDWR, 0),
+                (os.POSIX_SPAWN_CLOSE, PASSED_FD),
+            )
+            if on_stdin:
+                more = (
+                    (os.POSIX_SPAWN_DUP2, fds[0], PASSED_FD),
+                    (os.POSIX_SPAWN_OPEN, 0, path, os.O_RDWR, 0),
+                    (os.POSIX_SPAWN_DUP2, 0, 1),
+                    (os.POSIX_SPAWN_DUP2, 0, 2),
+                )
+            popen = spawn(argv, executable, fds, pids, env, more)
+        else:
+            popen = _start_by_fork(argv, executable, fds, pids, env, on_stdin, path)
+    except BaseException:
+        os.close(ours)
+        os.close(theirs)
+        raise
+    return (ours, theirs), popen
+
+
+def _start_by_fork(
+    argv: list[str],
+    executable: str,
+    fds: tuple[int, int, int],
+    pids: list[int],
+    env: dict[str, str],
+    on_stdin: bool,
+    path: str,
+) -> Any:
+    """The same where a terminal must be asked for, or where there is no `posix_spawn`."""
+    import fcntl
+    import subprocess
+    import termios
+
+    def take_terminal() -> None:
+        if on_stdin:
+            os.dup2(0, PASSED_FD)
+        fd = os.open(path, os.O_RDWR)
+        fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
+        if on_stdin:
+            for standard in range(3):
+                os.dup2(fd, standard)
+        os.close(fd)
+
+    popen = subprocess.Popen(
+        argv,
+        executable=executable,
+        stdin=fds[0],
+        stdout=fds[1],
+        stderr=fds[2],
+        start_new_session=True,
+        env=env,
+        preexec_fn=take_terminal,
+        close_fds=False,
+    )
+    pids.append(popen.pid)
+    return popen
