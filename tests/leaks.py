@@ -4,7 +4,11 @@ Owns the looking, through `/proc`: processes, threads, file descriptors, and the
 may write to `/tmp`. Nothing here knows the library, but for the pipes that its latches keep for reuse.
 
 A process counts as ours if it descends from this one, or carries the mark of this run in its environment:
-a grandchild whose parent died belongs to init, and would pass unseen otherwise.
+a grandchild whose parent died belongs to init, and would pass unseen otherwise. In a container of a test
+all processes are ours: what starts them there may neither be our child nor pass the mark on.
+
+A daemon that tests share is there before each of them, and so is no leak of theirs; what it starts for
+them is, if it stays.
 """
 
 from __future__ import annotations
@@ -42,6 +46,26 @@ def _read(path: str) -> bytes:
 _foreign: set[tuple[int, bytes]] = set()
 
 
+#: The PID namespaces of the containers of this run.
+_containers: set[str] = set()
+
+
+def _namespace(pid: int) -> str:
+    try:
+        return os.readlink("/proc/%d/ns/pid" % pid)
+    except OSError:
+        return ""  # Gone in between.
+
+
+def watch_container(pid: int) -> None:
+    """Count all processes of a container among ours from now on; `pid` is one of them."""
+    namespace = _namespace(pid)
+    if namespace == _namespace(os.getpid()):
+        raise ValueError("process %d is in no container, or not in one with processes of its own" % pid)
+    _containers.add(namespace)
+    _foreign.clear()
+
+
 def _parents() -> dict[int, tuple[int, str, bytes]]:
     """Return the parent, the state and the start of every process."""
     found = {}
@@ -72,14 +96,17 @@ def processes() -> dict[int, str]:
             ancestor = parents[ancestor][0]
         if pid == here:
             continue
-        environ = b""
-        if ancestor != here and (pid, start) not in _foreign:
+        ours = ancestor == here
+        if not ours and (pid, start) not in _foreign:
             # Empty for the kernel's, and for one that begins another program at this moment.
             environ = _read("/proc/%d/environ" % pid)
-            if environ and mark not in environ.split(b"\0"):
+            # A process stays in its namespace, as it stays without the mark.
+            inside = bool(_containers) and _namespace(pid) in _containers
+            if environ and not inside and mark not in environ.split(b"\0"):
                 _foreign.add((pid, start))
-                environ = b""
-        if ancestor == here or environ:
+            else:
+                ours = inside or bool(environ)
+        if ours:
             found[pid] = _describe(pid, state)
     return found
 
