@@ -65,8 +65,8 @@ def test_example_prints_what_the_guide_says(program: Path) -> None:
 def test_every_example_is_run_and_shown_with_what_it_prints() -> None:
     found = {path.stem for path in EXAMPLES.glob("*.py")}
     assert found == {path.name for path in PROGRAMS} | OTHERS
-    guide = (ROOT / "docs/guide.rst").read_text("utf-8")
-    shown = set(re.findall(r"literalinclude:: examples/(\S+)", guide))
+    pages = "".join(path.read_text("utf-8") for path in (ROOT / "docs").glob("*.rst"))
+    shown = set(re.findall(r"literalinclude:: examples/(\S+)", pages))
     suffixes = (".py", ".out", ".err")
     files = {
         path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*") if path.suffix in suffixes

@@ -68,13 +68,14 @@ def test_the_chunk_after_the_next_is_asked_for_ahead_once_somebody_reads_on(
     master: Master, root: Resource
 ) -> None:
     with File(root / "large.bin") as f:
+        handlers = set(master.tree[1].router._handlers)
         assert len(f.read(CHUNK)) == CHUNK
         assert master.offsets() == [0]
         assert f.read(1) == LARGE[CHUNK : CHUNK + 1]
         master.tree[0].settle()
         assert master.offsets() == [CHUNK, 2 * CHUNK]
-        handlers = len(master.tree[1].router._handlers)
-    assert len(master.tree[1].router._handlers) == handlers - 1, "its answer is not expected any more"
+    # Whether it has come by now or not.
+    assert set(master.tree[1].router._handlers) == handlers, "its answer is not expected any more"
 
 
 def test_seeking_costs_nothing_until_something_is_read(master: Master, root: Resource) -> None:

@@ -62,8 +62,8 @@ TEXT_MODULE = "mitogen.core.core_text"
 #: they compress better together, and come in one round trip.
 PARENT_MODULE = "mitogen.core.parent_half"
 PARENT_NAMES = (
-    *("mitogen.parent", "mitogen.parent.bootstrap", "mitogen.parent.connection"),
-    *("mitogen.parent.handshake", "mitogen.parent.link"),
+    *("mitogen.parent", "mitogen.parent.bootstrap", "mitogen.parent.config"),
+    *("mitogen.parent.connection", "mitogen.parent.handshake", "mitogen.parent.link"),
     *("mitogen.parent.local", "mitogen.parent.options", "mitogen.parent.process"),
     *("mitogen.parent.routes", "mitogen.parent.starter", "mitogen.bundle"),
     *("mitogen.core.boot", "mitogen.core.forwarding", "mitogen.core.credit"),

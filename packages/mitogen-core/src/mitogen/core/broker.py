@@ -64,7 +64,8 @@ class Broker:
         self.streams: dict[BasicStream, None] = {}
         self._deferred: deque[Callable[[], object]] = deque()
         self._sleeping = False
-        self._shutting_down = False
+        #: Streams are told to end, and nothing new is started.
+        self.is_ending = False
         self._waker = os.pipe()
         for fd in self._waker:
             os.set_blocking(fd, False)
@@ -218,7 +219,7 @@ class Broker:
     def _run(self) -> None:
         """Handle events until `shutdown`, then end everything."""
         try:
-            while not self._shutting_down:
+            while not self.is_ending:
                 self._loop_once()
             fire(self, "shutdown")
             for stream in list(self.streams):
@@ -260,9 +261,9 @@ class Broker:
             pass  # It has ended.
 
     def _begin_shutdown(self) -> None:
-        if not self._shutting_down:
+        if not self.is_ending:
             fire(self, "before_shutdown")
-            self._shutting_down = True
+            self.is_ending = True
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the loop has ended, at most `timeout` seconds; not if it is the caller."""
@@ -273,7 +274,7 @@ class Broker:
 
     def _forked(self) -> None:
         self.dead_reason = FORKED
-        self._shutting_down = True
+        self.is_ending = True
         for stream in list(self.streams):
             stream.on_fork()
         self._close_fds()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _NAMES = (
     *("_sleepers", "_current", "_cancelled", "_waker", "_calls", "_heap", "_deferred", "_sleeping"),
-    *("_shutting_down", "_ours", "_stopping", "_site", "_decoder", "_ending", "_header", "_length"),
+    *("_ours", "_stopping", "_site", "_decoder", "_ending", "_header", "_length"),
     *("_next_handle", "_last_complaint", "_finishing", "_econtext", "_closed", "_contexts"),
 )
 

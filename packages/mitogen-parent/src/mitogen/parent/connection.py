@@ -24,7 +24,7 @@ from mitogen.core.errors import StreamError
 from mitogen.core.latch import Latch
 from mitogen.core.message import make
 from mitogen.core.signals import listen
-from mitogen.parent import bootstrap, handshake
+from mitogen.parent import bootstrap, config, handshake
 from mitogen.parent.link import ChildStream, ErrorOutput
 from mitogen.parent.options import Options
 from mitogen.parent.process import SIGKILL, SIGTERM, Process, describe_status, spawn
@@ -48,12 +48,6 @@ _TERM_AFTER = 3.0
 _KILL_AFTER = 1.0
 #: The latter for a process in which no core runs.
 _KILL_UNBORN_AFTER = 0.3
-
-
-#: Modules that the standard library tries to import wherever it runs, and those of one machine's Python.
-_MISSING = (
-    *("nt", "_winapi", "msvcrt", "winreg", "_scproxy", "vms_lib", "sitecustomize", "usercustomize"),
-)
 
 
 class Connection:
@@ -121,30 +115,7 @@ class Connection:
 
     def child_config(self) -> dict[str, Any]:
         """Return what the child's `ExternalContext` is made with; plain values only."""
-        options = self.options
-        unidirectional = options.unidirectional
-        extras = []
-        if options.profiling or self.starter.profiling:
-            extras.append("mitogen.core.profiling")
-        if self.starter.import_preference:
-            extras.append("mitogen.core.preference")
-        return {
-            "context_id": self.context_id,
-            "parent_ids": [self.router.context_id] + self.router.parent_ids,
-            "max_message_size": self.router.max_message_size,
-            "unidirectional": self.router.unidirectional if unidirectional is None else unidirectional,
-            "debug": options.debug or self.starter.debug,
-            "profiling": options.profiling or self.starter.profiling,
-            "extras": extras,
-            "missing": _MISSING,
-            "log_level": self.starter.child_log_level(),
-            "keepalive": self.starter.keepalive_interval,
-            "prefer": self.starter.import_preference,
-            "is_ruled": self.router.table.is_ruled or self.router.table.policy is not None,
-            "python": None,
-            "close_fds": False,
-            "stdio": True,
-        }
+        return config.child_config(self)
 
     def said(self) -> bytes:
         """Return what the target wrote in the place of frames: for errors. Broker thread."""
@@ -246,9 +217,9 @@ class Connection:
     # -- Events; broker thread -----------------------------------------------------------------
 
     def _attach(self) -> None:
-        if self.broker.dead_reason:
-            # It ended while the process started.
-            self.fail(self.broker.dead_reason)
+        if self.broker.is_ending:
+            # It began to end while the process started.
+            self.fail("the broker shut down")
             self.errors.on_disconnect(self.broker)
             self.process.on_disconnect(self.broker)
             return

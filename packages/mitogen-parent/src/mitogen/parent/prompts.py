@@ -40,6 +40,8 @@ TRANSITIONS = {
 
 #: Bytes of an unterminated line that are looked at.
 _LINE_LIMIT = 4096
+#: Characters of the shortest text that hides nothing else when it is hidden.
+_SECRET_LENGTH = 4
 #: What the end of any question looks like.
 _QUESTION = re.compile(rb"[:?>)\]]\s*\Z")
 
@@ -111,7 +113,8 @@ class Dialogue:
     def scrub(self, data: bytes) -> bytes:
         """Return `data` without the secrets that were to be typed, should a program repeat them."""
         for text in self._secrets:
-            data = data.replace(text.encode(), b"********")
+            if len(text) >= _SECRET_LENGTH:
+                data = data.replace(text.encode(), b"********")
         return data
 
     def _step(self, prompt: Prompt) -> Step:

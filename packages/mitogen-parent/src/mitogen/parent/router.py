@@ -178,5 +178,6 @@ class Router(mitogen.core.Router, Starter, Transports):
         """Return what this router has done so far: see `mitogen.core.stats.stats`. Any thread."""
         return stats(self)
 
-    # The core's asks for what children lack, which a master has.
-    __getattr__ = Starter.__getattr__
+    def __getattr__(self, name: str) -> Any:
+        # Not the core's, which asks for what children lack, and a master has.
+        return Starter.__getattr__(self, name)
