@@ -181,6 +181,23 @@ def test_the_broker_thread_does_not_wait(master: Master, root: Resource) -> None
         master.tree[1].run(lambda: (root / "a.txt").read_bytes())
 
 
+def test_a_resource_can_be_named_while_packages_are_imported(master: Master, root: Resource) -> None:
+    folders = master.loader.folders
+
+    class Importing(str):
+        """The name of a package during whose comparison another thread has its turn."""
+
+        def __eq__(self, other: object) -> bool:
+            folders["master:/site/other%d" % len(folders)] = "other"
+            return False
+
+        __hash__ = str.__hash__
+
+    folders["master:/site/importing"] = Importing()
+    folders["master:/site/last"] = "last"
+    assert str(root / "a.txt") == "master:/site/package/a.txt"
+
+
 # -- Resources ---------------------------------------------------------------------------------------
 
 

@@ -5,6 +5,7 @@ The parent is the test: it answers GET_MODULE as it likes.
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 import time
 import zlib
@@ -82,15 +83,20 @@ def test_a_module_that_is_nowhere_is_not_found_and_not_asked_for_again(parent: P
     assert parent.requests.empty()
 
 
-def test_a_module_that_the_parent_cannot_send_is_an_import_error_with_the_reason(parent: Parent) -> None:
+def test_a_module_that_the_parent_cannot_send_is_found_and_not_loaded(parent: Parent) -> None:
+    """As one that is there and does not fit: who just looks does not fail, who imports learns why."""
     result = parent.find("refused")
     parent.asked()
     parent.answer("refused", None, path="it is a secret")
-    with pytest.raises(ImportError, match="it is a secret") as info:
-        result()
-    assert info.value.name == "refused"
-    with pytest.raises(ImportError, match="it is a secret"):
-        parent.importer.find_spec("refused")
+    for spec in (result(), parent.importer.find_spec("refused")):
+        assert (spec.name, spec.origin, spec.submodule_search_locations) == ("refused", None, None)
+        with pytest.raises(ImportError, match="it is a secret") as info:
+            importlib.util.module_from_spec(spec)
+        assert info.value.name == "refused"
+    assert parent.requests.empty()
+    # Nor is it there for a package that is installed here.
+    parent.answer("pytest.refused", None, path="it is a secret")
+    assert parent.importer.find_spec("pytest.refused") is None
 
 
 def test_threads_that_want_the_same_module_ask_once_and_all_get_it(parent: Parent) -> None:
@@ -126,6 +132,26 @@ def test_who_waits_holds_no_lock_that_another_import_needs(parent: Parent) -> No
         time.sleep(0.001)
     parent.answer("far_away", None)
     assert result() is None
+
+
+def test_whoever_is_interrupted_at_any_moment_keeps_nobody_waiting(
+    parent: Parent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call whose time is over is interrupted wherever it is, maybe before the question was sent."""
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name in "release_lock", "make":
+        with monkeypatch.context() as patch:
+            patch.setattr("mitogen.core.importer." + name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                in_thread(lambda: parent.importer.find_spec("far_away"))()
+        assert parent.importer._waiting == {}
+    result = parent.find("far_away")
+    assert parent.asked() == "far_away"
+    parent.answer("far_away", "")
+    assert result().name == "far_away"
 
 
 def test_a_name_that_can_not_be_sent_fails_each_time(parent: Parent) -> None:

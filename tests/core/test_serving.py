@@ -25,7 +25,7 @@ def importer() -> Any:
 def middle(importer: Any) -> Middle:
     middle = Middle()
     middle.router.add_handler(bool, handles.LOAD_MODULE)
-    ModuleForwarder(middle.router, importer)
+    importer.forwarder = ModuleForwarder(middle.router, importer)
     return middle
 
 
@@ -43,6 +43,24 @@ def test_a_module_that_comes_when_who_asked_is_gone_goes_nowhere(middle: Middle,
     assert list(said) == [RIGHT]
     assert [handle for handle, _ in said[RIGHT]] == [handles.LOAD_MODULE]
     assert router.context_id == HERE
+
+
+def test_nothing_is_remembered_of_a_child_that_went(middle: Middle, importer: Any) -> None:
+    importer._finder.modules["module"] = None, "module.py", b"value = 1"
+    for child in (LEFT, RIGHT):
+        middle.say(child, handles.GET_MODULE, b"module", reply_to=handles.LOAD_MODULE)
+    assert set(importer.forwarder._sent) == {LEFT, RIGHT}
+    router = middle.router
+    router.lose(router.table.remove_link(middle.links[LEFT]), "gone")
+    assert set(importer.forwarder._sent) == {RIGHT}
+
+
+def test_a_long_name_is_not_even_asked_for(middle: Middle, importer: Any) -> None:
+    middle.say(LEFT, handles.GET_MODULE, b"x" * 1000, reply_to=handles.LOAD_MODULE)
+    said = middle.said()
+    assert list(said) == [LEFT]
+    assert names_of(said[LEFT]) == [("x" * 1000, None)]
+    assert importer._waiting == {}
 
 
 def names_of(said: list[tuple[int, bytes]]) -> list[Any]:
@@ -66,3 +84,17 @@ def test_a_child_that_makes_up_names_has_no_announced_ones_forgotten(
     middle.said()
     middle.say(RIGHT, handles.GET_MODULE, b"package.native", reply_to=handles.LOAD_MODULE)
     assert names_of(middle.said()[RIGHT]) == [("package.native", "it is compiled")]
+
+
+def test_a_child_that_makes_up_forms_of_a_name_gets_nothing_and_has_nothing_remembered(
+    middle: Middle, importer: Any
+) -> None:
+    importer._finder.modules["module"] = None, "module.py", b"value = 1"
+    for form in (b":", b":s", b":source:", b":sources:" + b"x" * 1000):
+        middle.say(LEFT, handles.GET_MODULE, b"module" + form, reply_to=handles.LOAD_MODULE)
+    said = middle.said()
+    assert len(said.get(LEFT, ())) == 1, "an empty form is as good as none"
+    for form in (b":source", b":sources"):
+        middle.say(LEFT, handles.GET_MODULE, b"module" + form, reply_to=handles.LOAD_MODULE)
+    assert len(middle.said()[LEFT]) == 2
+    assert importer._waiting == {}

@@ -4,10 +4,19 @@
 
 import sys
 
+import mitogen.core
+
 
 def add_path(folder):
     """The package is installed there."""
     sys.path.insert(0, folder)
+
+
+@mitogen.core.takes_router
+def find_on_broker_thread(name, router):
+    """Return what the finder of preferred packages finds there."""
+    [preferred] = [finder for finder in sys.meta_path if type(finder).__name__ == "Preferred"]
+    return router.broker.defer_sync(lambda: preferred.find_spec(name, None))
 
 
 def whose(name):

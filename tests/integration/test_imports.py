@@ -653,6 +653,8 @@ FILES["case_compiled" + SUFFIX] = b"not really"
 def test_an_extension_module_says_what_to_do(child: Context, folder: Path) -> None:
     for name in "case_native._speed", "case_compiled":
         for _ in range(2):
+            # As on a machine where it is and does not load.
+            assert child.call(there.find, name) == name
             kind, text, attribute = child.call(there.attempt, name)
             assert kind == "ImportError"
             assert attribute == name

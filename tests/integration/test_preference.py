@@ -71,6 +71,14 @@ def test_so_they_are_in_grandchildren_and_forks(installed: str) -> None:
             assert all_of(context, installed) == ["master"] * 3
 
 
+def test_the_broker_thread_does_not_wait_for_the_masters_copy(installed: str) -> None:
+    with mitogen.master.Router(import_preference=["skewed"]) as router:
+        context = router.local()
+        # Waiting for itself, it would answer nothing any more.
+        found = context.call_async(remote_preference.find_on_broker_thread, "skewed").get(20).unpickle()
+        assert found is None
+
+
 def test_what_the_master_does_not_have_is_taken_where_it_is(installed: str) -> None:
     with mitogen.master.Router(import_preference=["skewed"]) as router:
         sys.path.remove(sys.path[0])

@@ -79,7 +79,7 @@ def test_a_denied_module_is_not_among_those_of_its_package(
     router.responder.deny("served.secret", lambda name: name == "served.sub")
     context = router.local()
     context.call(remote.load, "served.public")
-    assert serialization.loads(answers["served"], router)[1] == ("public",)
+    assert serialization.loads(answers["served"], router)[1] == ("public", "__init__")
     for name in "secret", "sub", "absent":
         text = error_of(context, "served." + name).text
         assert text == "No module named 'served.%s'" % name

@@ -194,6 +194,35 @@ def test_zip_files_are_not_kept_open(ask: Ask, site: Path, router: Router) -> No
     assert len(router._data_server._archives._open) == folders.MAX_OPEN
 
 
+def test_a_zip_file_is_not_gone_on_with_in_any_number_of_places(
+    ask: Ask, site: Path, router: Router
+) -> None:
+    path = site / "sample.zip"
+    count = folders.MAX_READERS + 5
+    with zipfile.ZipFile(path, "w") as f:
+        f.writestr("sample_zip/__init__.py", "")
+        for i in range(count):
+            f.writestr("sample_zip/%d.txt" % i, "0123456789")
+    sys.path.insert(0, str(path))
+    for at in (0, 3, 6):
+        for i in range(count):
+            assert (
+                ask("read", "package", "sample_zip", "%d.txt" % i, at, 3)[2] == b"0123456789"[at : at + 3]
+            )
+    [archive] = router._data_server._archives._open.values()
+    assert len(archive.readers) == folders.MAX_READERS
+
+
+def test_packages_that_were_asked_for_are_not_all_remembered(
+    ask: Ask, site: Path, router: Router, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "MAX_SPECS", 5)
+    for i in range(8):
+        write(site / ("sample%d/__init__.py" % i))
+        assert ask("stat", "package", "sample%d" % i, "") is True
+    assert len(router._data_server._specs) <= 5
+
+
 class DictLoader(importlib.abc.Loader):
     """Keeps packages and their files in memory."""
 
@@ -396,6 +425,20 @@ def test_a_denied_name_looks_like_a_missing_one(ask: Ask, site: Path, router: Ro
     assert ask("modules", "package", "sample") == []
 
 
+def test_a_denied_name_fails_like_a_missing_one(ask: Ask, site: Path, router: Router) -> None:
+    """Neither by what would be wrong with it, nor by what lies beside it."""
+    router.responder.deny("sample.hidden")
+    write(site / "sample/__init__.py")
+    write(site / "sample/hidden/__init__.py")
+    write(site / "sample/hidden.pyi")
+    write(site / "sample/hidden.pyx")
+    (site / "sample/hidden.py").symlink_to(site / "secret")
+    for path in ("hidden/__init__.py/x", "hidden.py", "hidden.py/x", "hidden.pyi", "hidden.pyx"):
+        for request in (("list", path), ("stat", path), ("read", path, 0, 10), ("walk", path)):
+            with pytest.raises(FileNotFoundError, match=os.strerror(errno.ENOENT)):
+                ask(request[0], "package", "sample", *request[1:])
+
+
 def test_only_what_is_allowed_has_data_if_there_are_such_rules(
     ask: Ask, site: Path, router: Router
 ) -> None:
@@ -417,6 +460,20 @@ def test_modules_are_read_as_modifiers_left_them(ask: Ask, site: Path, router: R
     router.responder.finder.add_modifier(lambda name, source: source.replace("secret", "nothing"))
     assert read(ask, "sample", "module.py") == b"x = 'nothing'"
     assert read(ask, "sample", "no-module.txt") == b"x = 'secret'"
+
+
+def test_what_a_modifier_failed_for_is_not_read(ask: Ask, site: Path, router: Router) -> None:
+    """It might have been there to take something out."""
+    write(site / "sample/__init__.py")
+    write(site / "sample/module.py", "x = 'secret'")
+    write(site / "sample/latin.py", b"x = 'secret \xe9'")
+
+    def fail(name: str, source: str) -> str:
+        raise ValueError(name)
+
+    router.responder.finder.add_modifier(lambda n, s: fail(n, s) if n == "sample.module" else s)
+    for path in ("module.py", "latin.py"):
+        assert refused(ask, "read", "package", "sample", path, 0, 10) == "EACCES"
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 import marshal
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mitogen.master import finder as module_finder
 from mitogen.master import responder as module
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ def test_code_or_source(responder: ModuleResponder, folder: Path) -> None:
 
 def test_children_of_a_package(responder: ModuleResponder, folder: Path) -> None:
     write(folder, __init__="", one="", two="")
-    assert find(responder, "sample")[1] == ("one", "two")
+    assert find(responder, "sample")[1] == ("one", "two", "__init__")
     assert find(responder, "sample.one")[1] is None
 
 
@@ -120,7 +122,7 @@ def test_a_namespace_package_has_no_content(responder: ModuleResponder, folder: 
     write(folder, part="")
     for _ in range(2):
         answer = find(responder, "sample")
-        assert answer[1:3] == (("part",), "master:%s" % folder)
+        assert answer[1:3] == (("part", "__init__"), "master:%s" % folder)
         assert content(answer) == b""
         responder._answers.clear()
         responder.finder._cache.clear()
@@ -158,6 +160,69 @@ def test_whatever_fails_there_is_an_answer(
         None,
         (),
     )
+
+
+def test_no_other_name_gets_round_the_rules_and_modifiers(
+    responder: ModuleResponder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, __init__="", part="SECRET = 1\n")
+    (folder / "sub").mkdir()
+    write(folder / "sub", __init__="SECRET = 2\n")
+    # A zip file's finder takes paths for names.
+    with zipfile.ZipFile(tmp_path / "sample.zip", "w") as f:
+        f.writestr("sample_zip/__init__.py", "")
+        f.writestr("sample_zip/part.py", "SECRET = 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "sample.zip"))
+    responder.deny(lambda name: name == "sample.sub", "sample.part", "sample_zip.part")
+    for name in (
+        "sample/part",
+        "sample/sub",
+        "sample.sub.__init__",
+        "sample_zip/part",
+        "sample_zip.part",
+    ):
+        assert find(responder, name)[1:] == (None, None, None, ())
+    responder.finder.add_modifier(lambda name, source: "SEEN = %r" % name)
+    assert content(find(responder, "sample.__init__", as_source=True)) == b"SEEN = 'sample'"
+
+
+def test_answers_for_made_up_names_are_no_more_than_so_many(
+    responder: ModuleResponder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_ANSWERS", 10)
+    monkeypatch.setattr(module_finder, "CACHE_LIMIT", 10)
+    write(folder, __init__="", **{"part%d" % i: "" for i in range(30)})
+    for i in range(30):
+        assert find(responder, "sample.part%d" % i)[3] is not None
+        assert find(responder, "sample.made_up%d" % i)[3] is None
+    assert len(responder._answers) <= 10
+    assert len(responder.finder._cache) <= 10
+
+
+def test_what_was_not_there_is_found_once_the_program_has_imported_it(
+    responder: ModuleResponder, folder: Path
+) -> None:
+    write(folder, __init__="")
+    assert find(responder, "sample.later")[1:] == (None, None, None, ())
+    write(folder, later="VALUE = 1\n")
+    importlib.import_module("sample.later")
+    assert content(find(responder, "sample.later", as_source=True)) == b"VALUE = 1\n"
+
+
+def test_a_module_is_sent_as_the_program_has_it_since_it_imported_or_reloaded_it(
+    responder: ModuleResponder, folder: Path
+) -> None:
+    write(folder, __init__="", part="VALUE = 'old'\n")
+    part = importlib.import_module("sample.part")
+    for as_source in (True, False):
+        assert b"old" in content(find(responder, "sample.part", as_source))
+    write(folder, part="VALUE = 'the new one'\n", later="")
+    assert b"old" in content(find(responder, "sample.part")), "as what runs here"
+    importlib.reload(part)
+    importlib.reload(sys.modules["sample"])
+    for as_source in (True, False):
+        assert b"the new one" in content(find(responder, "sample.part", as_source))
+    assert find(responder, "sample")[1] == ("later", "part", "__init__")
 
 
 def test_names_that_are_no_names_are_nowhere(responder: ModuleResponder) -> None:

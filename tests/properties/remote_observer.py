@@ -5,6 +5,7 @@
 import importlib
 import importlib.util
 import json
+import pkgutil
 import sys
 import types
 
@@ -44,6 +45,11 @@ def _result(action):
             return spec and _look_at_spec(spec)
         if name not in sys.modules:
             return None
+        if kind == "data":
+            return _show(pkgutil.get_data(name, other + (".txt" if other in "xy_z" else ".py")))
+        if kind == "walk":
+            found = pkgutil.walk_packages(sys.modules[name].__path__, name + ".")
+            return sorted((module.name, module.ispkg) for module in found)
         if kind == "reload":
             return _show(importlib.reload(sys.modules[name]))
         if kind == "call":

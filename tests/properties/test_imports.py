@@ -69,10 +69,19 @@ def examples(draw: st.DrawFn) -> Example:
             files[path] = None
         else:
             path += "/__init__.py" if kind == "package" else ".py"
+            if kind == "package":
+                for value in draw(st.lists(st.sampled_from(VALUES), max_size=2)):
+                    files["%s/%s.txt" % (name.replace(".", "/"), value)] = "text of %s" % name
             lines = draw(st.lists(statements(targets), max_size=4))
             files[path] = "".join(lines)
     other = st.sampled_from([*NAMES, *VALUES, "*", "lazy"])
     action = st.tuples(st.sampled_from(ACTIONS), targets, other)
+    # Of namespace packages there is data only if the master has them.
+    packages = [name for name, kind in kinds.items() if kind == "package"]
+    if packages:
+        names = st.sampled_from([*VALUES, *VALUES, "__init__", *NAMES])
+        data = st.tuples(st.sampled_from(["data", "data", "walk"]), st.sampled_from(packages), names)
+        action = st.one_of(action, action, data)
     actions = [("import", draw(modules), ""), *draw(st.lists(action, max_size=6))]
     loaded = draw(st.one_of(st.just([]), st.lists(modules, max_size=2)))
     ways = draw(st.lists(st.sampled_from(WAYS), min_size=1, max_size=3, unique=True))
@@ -226,6 +235,27 @@ def no_byte_code() -> Iterator[None]:
 # A namespace package, that came as code, not loaded in the master and loaded.
 @example(({"ROOT": None, "ROOT/a.py": ""}, [("import", "ROOT", "")], [], ["code"]))
 @example(({"ROOT": None, "ROOT/a.py": ""}, [("import", "ROOT.a", "")], ["ROOT.a"], ["code", "below"]))
+# A package by its other name.
+@example(
+    (
+        {"ROOT/__init__.py": "x = 1\n", "ROOT/a.py": "from .__init__ import x\n", "ROOT/b/c.py": ""},
+        [("import", "ROOT.a", ""), ("import", "ROOT.b", ""), ("import", "ROOT.b.__init__", "")],
+        [],
+        ["code", "source", "below"],
+    )
+)
+# Data that is there, is not, and is a module.
+@example(
+    (
+        {"ROOT/__init__.py": "", "ROOT/x.txt": "text", "ROOT/a.py": "", "ROOT/b/__init__.py": ""},
+        [
+            *(("data", "ROOT", "x"), ("data", "ROOT", "y"), ("data", "ROOT", "a")),
+            *(("data", "ROOT.b", "__init__"), ("walk", "ROOT", "")),
+        ],
+        [],
+        ["code", "source", "below"],
+    )
+)
 # The master has a namespace package, and no more what it was in.
 @example(
     (

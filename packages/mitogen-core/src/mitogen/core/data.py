@@ -54,7 +54,8 @@ class Resource:
 
     def __str__(self) -> str:
         folder = "master:" + self.owner
-        for path, owner in self.loader.folders.items():
+        # Other threads import packages meanwhile.
+        for path, owner in list(self.loader.folders.items()):
             if owner == self.owner and self.kind == "package":
                 folder = path
         return "/".join((folder, *self.parts))

@@ -72,8 +72,9 @@ class Importer:
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
         """Return the spec of `fullname`, from site-packages or the parent; None if it is nowhere.
 
-        :raises ImportError: the parent has the module but can't send it, or can't be asked; the text says
-            why.
+        What the parent has but can't send is found as well: to import it is what fails.
+
+        :raises ImportError: the parent can't be asked; the text says why.
         """
         if self._site and path is None and fullname != "__main__":
             self._site = False
@@ -90,17 +91,18 @@ class Importer:
         if get_ident() == self._router.broker._thread_id:
             raise ImportError("the broker thread can't wait for %s" % fullname)
         self._fetch(fullname)
-        if fullname in self._finder.modules:
-            if (fullname + ".")[:8] == "mitogen.":
-                return self._finder.find_spec(fullname)
-            from mitogen.core.imports import spec_of
+        if fullname not in self._finder.modules:
+            reason = self._missing.get(fullname, self._gone)
+            # What a package that is installed here lacks is simply not there.
+            if not reason or (package and not known):
+                return None
+            if self._gone:
+                raise ImportError(reason, name=fullname)
+        if (fullname + ".")[:8] == "mitogen.":
+            return self._finder.find_spec(fullname)
+        from mitogen.core.imports import spec_of
 
-            return spec_of(self, fullname)
-        reason = self._missing.get(fullname, self._gone)
-        # What a package that is installed here lacks is simply not there.
-        if not reason or (package and not known):
-            return None
-        raise ImportError(reason, name=fullname)
+        return spec_of(self, fullname)
 
     def _fetch(self, fullname: str) -> None:
         """Return once it is known whether the parent has `fullname`.
@@ -109,22 +111,23 @@ class Importer:
         """
         data = fullname.encode()  # What fails here must not be among those that wait.
         latch = Latch()
-        with self._lock:
-            if self._gone or fullname in self._finder.modules or fullname in self._missing:
-                return
-            is_asked = fullname in self._waiting
-            waiting = self._waiting.setdefault(fullname, [])
-            waiting.append(latch)
-        # The import system may hold its global lock here, which others need to import anything at all;
-        # the broker thread among them, which is to bring the answer.
+        waiting: Any = ()
         held = 0
         try:
-            while True:
-                release_lock()
-                held += 1
-        except RuntimeError:
-            pass  # Not held, or no more.
-        try:
+            with self._lock:
+                if self._gone or fullname in self._finder.modules or fullname in self._missing:
+                    return
+                is_asked = fullname in self._waiting
+                waiting = self._waiting.setdefault(fullname, [])
+                waiting.append(latch)
+            # The import system may hold its global lock here, which others need to import anything at
+            # all; the broker thread among them, which is to bring the answer.
+            try:
+                while True:
+                    release_lock()
+                    held += 1
+            except RuntimeError:
+                pass  # Not held, or no more.
             if not is_asked:
                 here = self._router.context_id
                 parent = self._parent.context_id
@@ -134,9 +137,10 @@ class Importer:
         except BaseException:
             # Interrupted, maybe even before the question was sent: let the next one ask again.
             with self._lock:
-                waiting.remove(latch)
-                if not waiting:
-                    self._waiting.pop(fullname, None)
+                if latch in waiting:
+                    waiting.remove(latch)
+                    if not waiting:
+                        self._waiting.pop(fullname, None)
             raise
         finally:
             for _ in range(held):

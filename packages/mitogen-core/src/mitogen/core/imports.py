@@ -145,6 +145,26 @@ class PackageModules(Modules):
         return archive(self, self._fullname)
 
 
+class Refusal:
+    """The loader of a module that the parent has but can't send: it is found, and importing it fails.
+
+    :param reason: why.
+    """
+
+    def __init__(self, reason: str | None) -> None:
+        self._reason = reason
+
+    def create_module(self, spec: Any) -> None:
+        """Say why there is none.
+
+        :raises ImportError: always.
+        """
+        raise ImportError(self._reason, name=spec.name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Loaders have one."""
+
+
 class Folder:
     """The entry of a package in `sys.path_importer_cache`."""
 
@@ -163,21 +183,24 @@ class Folder:
 
 
 def spec_of(importer: Importer, fullname: str) -> Any:
-    """Return the spec of a module that was sent; None if it must not be used here."""
+    """Return the spec of a module that was sent, or was refused; None if it must not be used here."""
     known: Any = importer.__dict__
     loader = known.get("loader")
     if loader is None:
         loader = known["loader"] = Modules(importer._finder)
         known["find_distributions"] = loader.find_distributions
         sys.path_hooks.append(loader.path_hook)
-    children, path, content = loader.modules[fullname]
-    path = path or loader.get_filename(fullname)
-    if path.startswith("master-") and not path.startswith("master-%d.%d:" % sys.version_info[:2]):
-        return None
     parent: Any = sys.modules.get(fullname.rpartition(".")[0])
     spec = getattr(parent, "__spec__", None)
     if spec is not None and spec.has_location and not isinstance(spec.loader, Modules):
         # A regular package that is installed here.
+        return None
+    if fullname not in loader.modules:
+        refusal: Any = Refusal(importer._missing.get(fullname))
+        return ModuleSpec(fullname, refusal)
+    children, path, content = loader.modules[fullname]
+    path = path or loader.get_filename(fullname)
+    if path.startswith("master-") and not path.startswith("master-%d.%d:" % sys.version_info[:2]):
         return None
     spec = ModuleSpec(fullname, loader, origin=path, is_package=children is not None)
     spec.has_location = True

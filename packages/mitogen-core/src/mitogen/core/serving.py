@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from mitogen.core.message import Message
     from mitogen.core.router import Router
 
+#: What may stand behind the name of a module. Whatever else a child puts there would be remembered.
+_FORMS = ("", "source", "sources")
 #: Names that a child may make us remember.
 _MAX_MISSING = 20000
 
@@ -80,10 +82,13 @@ class ModuleServer:
             self._sent.pop(context_id, None)
 
     def _on_get_module(self, msg: Message) -> None:
+        key = msg.data.decode("utf-8", "replace")
+        if key.partition(":")[2] not in _FORMS:
+            return
         link: Any = self._router.stream_by_id(msg.src_id)
         if link is not None:
             link.modules_asked = getattr(link, "modules_asked", 0) + 1
-        self._answer(msg.src_id, msg.data.decode("utf-8", "replace"), self._turns.until(str, msg))
+        self._answer(msg.src_id, key, self._turns.until(str, msg))
 
     def _answer(self, context_id: int, key: str, then: Callable[[str], object] = str) -> None:
         """Send a child what is known about a module once that is here, and call ``then(key)``."""

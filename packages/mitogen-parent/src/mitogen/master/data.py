@@ -58,6 +58,8 @@ MAX_LIST = 1 << 24
 IN_ONE_STEP = 10
 #: What is never given: byte code, which would show modules as they were before they were changed.
 _HIDDEN = (".pyc", ".pyo")
+#: What is there of modules: also what type checkers read, and what Cython compiles.
+_OF_MODULES = (".py", ".pyi", ".pyx", ".so", ".pyd")
 
 
 class DataServer:
@@ -157,7 +159,7 @@ class DataServer:
         if parts and not is_folder and names[-1] == parts[-1].rpartition(".")[0] == "__init__":
             names.pop()
         for i in range(len(names)):
-            is_module = i < len(parts) - 1 or is_folder or parts[i].endswith((".py", ".so", ".pyd"))
+            is_module = i < len(parts) - 1 or is_folder or parts[i].endswith(_OF_MODULES)
             if is_module and not self._allowed(".".join([fullname, *names[: i + 1]])):
                 return False
         return True
@@ -176,7 +178,8 @@ class DataServer:
                 break
             return folder, parts, is_folder
         else:
-            if first_error is not None:
+            # What is denied must not be told from what is missing by how it fails.
+            if first_error is not None and self._is_shown(fullname, parts, True):
                 raise first_error
         raise error(errno.ENOENT)
 
@@ -226,7 +229,10 @@ class DataServer:
         return (yield from folder.read(parts, offset, size))
 
     def _source_of(self, fullname: str, parts: tuple[str, ...]) -> bytes | None:
-        """Return a file that is a module as the finder gives it to contexts."""
+        """Return a file that is a module as the finder gives it to contexts; None for other files.
+
+        :raises OSError: a modifier failed, so nobody knows what contexts may see of it.
+        """
         if not parts[-1].endswith(".py"):
             return None
         names = [*fullname.split("."), *parts[:-1], parts[-1][:-3]]
@@ -234,8 +240,8 @@ class DataServer:
             names.pop()
         try:
             found = self._responder.finder.find(".".join(names))
-        except NotServable:
-            return None
+        except NotServable as e:
+            raise error(errno.EACCES, str(e)) from None
         # A package of the same name goes before a module.
         is_it = found is not None and found.path.endswith("/" + "/".join(parts))
         return found.source if found is not None and is_it else None

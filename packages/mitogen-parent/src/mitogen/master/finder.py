@@ -26,6 +26,7 @@ from functools import partial
 from mitogen.core import logs
 from mitogen.master.found import FoundModule, NotServable
 from mitogen.master.program import NO_GUARD, absolute, importable, main_file
+from mitogen.master.rules import own_name
 from mitogen.master.search import children, loaded, locations, path_of, search
 
 TYPE_CHECKING = False
@@ -49,13 +50,16 @@ CACHE_LIMIT = 20000
 
 
 class ModuleFinder:
-    """Finds modules by name. One thread at a time; results are kept, so files are read once.
+    """Finds modules by name. One thread at a time; results are kept, so files are read once; but again
+    once the program has imported a module, or reloaded it.
 
     :param on_change: called when results may be others from now on, by any thread.
     """
 
     def __init__(self, on_change: Callable[[], object] | None = None) -> None:
-        self._cache: dict[str, FoundModule | str | None] = {}
+        #: By name: the spec of the module, if it was loaded then; and what was found, or why nothing can
+        #: be sent.
+        self._cache: dict[str, tuple[object, FoundModule | str | None]] = {}
         self._on_change = on_change
         self._lock = allocate_lock()
         self._modifiers: tuple[Modifier, ...] = ()
@@ -91,19 +95,27 @@ class ModuleFinder:
         """
         # Another thread that adds a modifier replaces it.
         cache = self._cache
-        if fullname not in cache:
+        if fullname not in cache or not self.is_current(fullname):
             if len(cache) >= CACHE_LIMIT:
                 # Only a context that makes up names gets here.
                 cache.clear()
+            if fullname in cache and self._on_change:
+                self._on_change()
+            spec = _loaded_spec(fullname)
             try:
-                cache[fullname] = self._modified(self._find(fullname))
+                cache[fullname] = spec, self._modified(self._find(fullname))
             except NotServable as e:
                 # The reason alone, since an exception would keep frames alive, and grow.
-                cache[fullname] = e.reason
-        found = cache[fullname]
+                cache[fullname] = spec, e.reason
+        found = cache[fullname][1]
         if isinstance(found, str):
             raise NotServable(fullname, found)
         return found
+
+    def is_current(self, fullname: str) -> bool:
+        """Return False if the program has imported or reloaded a module since it was found or missed."""
+        known = self._cache.get(fullname)
+        return known is None or known[0] is _loaded_spec(fullname)
 
     def children(self, fullname: str) -> tuple[str, ...]:
         """Return the names of the direct submodules of a package, without dots, sorted.
@@ -132,7 +144,7 @@ class ModuleFinder:
             raise NotServable(name, "its source can't be decoded: %s" % e) from None
         for modifier in modifiers:
             try:
-                text = modifier(name, text)
+                text = modifier(own_name(name), text)
                 # By the coding that it now has: a context decodes it by that.
                 source = encoded(text)
             except Exception as e:
@@ -163,6 +175,11 @@ class ModuleFinder:
                 "it was made while the program ran, or its loader does not give its source",
             )
         return found
+
+
+def _loaded_spec(fullname: str) -> object:
+    module = loaded(fullname)
+    return None if module is None else module.__dict__.get("__spec__")
 
 
 def _from_module(fullname: str, module: ModuleType) -> FoundModule | None:

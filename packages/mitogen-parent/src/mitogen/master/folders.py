@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 STEP = 1 << 20
 #: Zip files that are kept open, at most, and for how many seconds after their last use.
 MAX_OPEN, IDLE = 4, 5.0
+#: Files of one zip file that were read in part, and may be gone on with. Nobody reads that many at once,
+#: but for a context in other hands.
+MAX_READERS = 64
 
 
 def error(number: int, text: str = "") -> OSError:
@@ -231,6 +234,8 @@ class ZipFolder:
             if reader.tell() < info.file_size and self._archives.get(self._path) is archive:
                 # Others may have read the same file meanwhile.
                 archive.readers[name], reader = reader, archive.readers.get(name)
+                if len(archive.readers) > MAX_READERS:
+                    archive.readers.pop(next(iter(archive.readers))).close()
             return "%d %d" % (archive.version[0], info.CRC), info.file_size, content
         except OSError:
             raise

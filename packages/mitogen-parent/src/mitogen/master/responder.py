@@ -170,7 +170,7 @@ class ModuleResponder(ModuleServer):
         key = name + (form and ":source")
         answers = self._answers
         answer = answers.get(key)
-        if answer is None:
+        if answer is None or not self.finder.is_current(name):
             if len(answers) >= MAX_ANSWERS:
                 answers.clear()
             try:
@@ -183,8 +183,8 @@ class ModuleResponder(ModuleServer):
                 # Without any answer the import would wait for ever.
                 logs.log_exception("looking for module %r failed", name)
                 answer = name, None, "the master failed to look for module %s: %s" % (name, e), None, ()
-            # Calls make these, and maybe one again that is not there now.
-            if answer[3] is not None or not name.startswith(PREFIX):
+            # What is not there may be there when it is asked for again. The finder knows that.
+            if answer[2] is not None or answer[3] is not None:
                 answers[key] = answer
         return answer
 
@@ -228,6 +228,9 @@ class ModuleResponder(ModuleServer):
         if found.is_package:
             names = self.finder.children(name)
             children = tuple(c for c in names if self.rules.is_importable("%s.%s" % (name, c)))
+            if children:
+                # Some packages import from themselves like that, and what is not listed is not asked for.
+                children += ("__init__",)
         return name, children, path, content, tuple(self._related(found, code))
 
     def _related(self, found: FoundModule, code: CodeType | None) -> Iterable[str]:

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     Rule = Union[str, Callable[[str], object]]
 
 
+def own_name(fullname: str) -> str:
+    """Return the name that a program means: ``package.__init__`` is what is in `package` itself."""
+    return fullname.removesuffix(".__init__")
+
+
 class Rules:
     """Rules on full names of modules. A rule is either of
 
@@ -70,6 +75,7 @@ class Rules:
 
     def is_allowed(self, fullname: str) -> bool:
         """Return whether contexts may have a module, its data and what else there is of it."""
+        fullname = own_name(fullname)
         if _is_in(fullname, "mitogen"):
             return True
         if any(self._matches(rule, fullname, True) for rule in self._deny):
