@@ -37,7 +37,7 @@ nitpick_ignore_regex = [
     (r"py:class", r"typing_extensions\.Unpack|mitogen\.parent\.signatures\.(Common|Text)|OnPrompt"),
     (
         r"py:class",
-        r"Answer|Source|Handler|Policy|Function|Modifier|mitogen\.master\.rules\.Rule|mitogen\.core\.boot\.Finder|mitogen\.parent\.bootstrap\.Hello",
+        r"Answer|Args|Input|mitogen\.parent\.running\.Args|Source|Handler|Policy|Function|Modifier|mitogen\.master\.rules\.Rule|mitogen\.core\.boot\.Finder|mitogen\.parent\.bootstrap\.Hello",
     ),
 ]
 

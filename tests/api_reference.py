@@ -125,6 +125,8 @@ SIGNATURES: dict[str, str] = {
     "mitogen.select.Select.add": "(self, recv)",
     "mitogen.select.Select.remove": "(self, recv)",
     "mitogen.select.Select.__enter__": "(self)",
+    # -- mitogen.fakessh
+    "mitogen.fakessh.run": "(dest, router, args, deadline=None, econtext=None)",
     # -- mitogen.utils
     "mitogen.utils.cast": "(obj)",
     "mitogen.utils.disable_site_packages": "()",

@@ -1,8 +1,10 @@
-"""Helpers for masters and children: plain copies of data, logging to a file, a router for a function.
+"""Helpers for masters and children: plain copies of data, logging to a file, a router for a function, and
+programs in other contexts.
 
 Owns nothing but what the functions do; each runs in the thread that calls it. It is imported in children
 as well, so `logging` and `mitogen.master` are imported by the functions that need them: a child that
-casts its results should pay for neither, and must not ask its parent for the master's half.
+casts its results should pay for neither, and must not ask its parent for the master's half. What runs
+programs is in `mitogen.parent.running` and `mitogen.parent.capture`, and is imported when it is used.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from typing import Any, Concatenate, ParamSpec, TypeVar
 
     import mitogen.master
+    from mitogen.parent.capture import run as run
+    from mitogen.parent.running import popen as popen
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -50,6 +54,14 @@ _STANDARD = {
 
 #: Characters of a dictionary key that a path shows.
 _KEY_LIMIT = 100
+
+
+def __getattr__(name: str) -> object:
+    if name not in ("run", "popen"):
+        raise AttributeError(name)
+    home = "mitogen.parent.capture" if name == "run" else "mitogen.parent.running"
+    value = globals()[name] = getattr(__import__(home, None, None, [name]), name)
+    return value
 
 
 def cast(obj: Any) -> Any:
