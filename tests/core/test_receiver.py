@@ -248,6 +248,18 @@ def test_what_could_not_be_sent_uses_up_no_credit(tree: Tree) -> None:
     assert receiver.get_data(PATIENCE) == 2
 
 
+def test_what_was_read_may_be_told_after_the_end(tree: Tree) -> None:
+    receiver = Receiver(tree[0].router, maxsize=1)
+    sender = Sender(tree[2].context(0), receiver.handle, 1)
+    sender.send(1, PATIENCE)
+    credit = sender._credit
+    assert credit is not None
+    credit._on_reply(Message.dead("the end"))
+    credit._on_reply(Message.pickled(1))
+    with pytest.raises(ChannelError, match="the end"):
+        sender.send(2, PATIENCE)
+
+
 class _Slow(dict):  # type: ignore[type-arg]
     """Counts, between whose reading and writing other threads have all the time they need."""
 

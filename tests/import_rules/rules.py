@@ -108,6 +108,8 @@ LATE = {
     ("mitogen.master.broker", "mitogen.core.profiling"): "imports the standard profilers",
     ("mitogen.parent.router", "mitogen.fork"): "few programs fork",
     ("mitogen.fork", "mitogen.parent.callchain"): "with `via` only: who forks need not call others",
+    ("mitogen.parent.context", "mitogen.service.calls"): "few programs use services",
+    ("mitogen.parent.context", "mitogen.parent.copying.origin"): "few programs copy files",
     ("mitogen.core.imports", "mitogen.core.data"): "outside the bundle: few children read data",
     ("mitogen.core.imports", "mitogen.core.metadata"): "outside the bundle: few children ask for that",
     ("mitogen.bundle", "mitogen.minify"): "needed for children of another Python version only",

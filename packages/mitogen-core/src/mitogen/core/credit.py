@@ -34,8 +34,9 @@ class Credit:
         if msg.is_dead:
             self._reason = str(msg.unpickle(throw=False))
             self._tokens.close()
-            return
-        self.give(msg.unpickle())
+        elif not self._tokens.closed:
+            # What was read last may be told after the end.
+            self.give(msg.unpickle())
 
     def give(self, count: int) -> None:
         """Let so many more messages be sent."""

@@ -22,7 +22,7 @@ from mitogen.core.targets import forget_chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from types import TracebackType
     from typing import Any, ParamSpec, TypeVar
 
@@ -96,6 +96,15 @@ def unwrapped(
     return fn, args, kwargs
 
 
+def note_senders(values: Iterable[Any], context: Context) -> None:
+    """Have receivers of this context take note that `context` gets those of their senders in `values`."""
+    senders = {id(value): value for value in values if isinstance(value, Sender)}
+    for sender in senders.values():
+        receiver = receiver_of(sender)
+        if receiver is not None:
+            receiver.note_holder(context)
+
+
 class CallChain:
     """A sequence of calls to one context.
 
@@ -141,13 +150,7 @@ class CallChain:
         call = (self.chain_id, module, class_name, name, args, kwargs)
         try:
             body = serialization.dumps(call, "call")
-            senders = {
-                id(value): value for value in (*args, *kwargs.values()) if isinstance(value, Sender)
-            }
-            for sender in senders.values():
-                receiver = receiver_of(sender)
-                if receiver is not None:
-                    receiver.note_holder(self.context)
+            note_senders((*args, *kwargs.values()), self.context)
             return body
         except SerializationError as e:
             # The path is better told from the caller's point of view.

@@ -18,16 +18,19 @@ from mitogen.parent.requests import cancel_start, end_here, start_here
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Concatenate, ParamSpec, TypeVar
+    from os import PathLike
+    from typing import Any, Concatenate, ParamSpec, TypeVar, Union
 
     from mitogen.core.receiver import Channel, Receiver
     from mitogen.core.router import Router as CoreRouter
     from mitogen.parent.connection import Connection
     from mitogen.parent.options import Options
     from mitogen.parent.starter import Starter
+    from mitogen.service.base import Service
 
     P = ParamSpec("P")
     T = TypeVar("T")
+    Path = Union[str, bytes, PathLike[str]]
 
 #: Seconds for a context to begin to start another, and to tell what became of it.
 _ANSWER_WAIT = 15.0
@@ -175,6 +178,77 @@ class Context(mitogen.core.Context):
         For looking into a context that is busy. Such a call can't be interrupted.
         """
         return Aside(self).call(fn, *args, **kwargs)
+
+    def call_service_async(
+        self, service_name: str | type[Service], method_name: str, **kwargs: Any
+    ) -> Receiver:
+        """Call a method of a service in the context, and return a `Receiver` for its result at once.
+
+        :param service_name: the service: module and class with a dot between, or the class itself. A
+            context below this one imports it if need be; elsewhere it has to be registered.
+        :param kwargs: the arguments, by their names.
+        :raises SerializationError: an argument can't be sent.
+        """
+        # Outside the parent half: few programs use services.
+        from mitogen.service.calls import call_service_async
+
+        return call_service_async(self, service_name, method_name, kwargs)
+
+    def call_service(self, service_name: str | type[Service], method_name: str, **kwargs: Any) -> Any:
+        """Call a method of a service in the context, and return its result.
+
+        For the parameters see `call_service_async`.
+
+        :raises CallError: the method raised, or may not be called by this context.
+        :raises ChannelError: the context is gone, or has no services.
+        :raises SerializationError: an argument can't be sent.
+        """
+        return self.call_service_async(service_name, method_name, **kwargs).get_data()
+
+    def put(
+        self,
+        local_path: Path,
+        remote_path: Path,
+        progress: Callable[[int, int, float], object] | None = None,
+    ) -> None:
+        """Copy a file or a folder tree to the context, which may be busy with calls.
+
+        Each file appears under its name once it is complete, verified and on the disk. Its mode (without
+        set-user-id and set-group-id) and times are kept; the owner is who runs the context. Symbolic
+        links in a tree are copied as links. What is no file, folder or link is left out, with a warning.
+        What is in the folder besides stays. A copy that ended early, made again, goes on where it was.
+
+        To many contexts at once: `mitogen.parent.copying.put`.
+
+        :param local_path: a file or a folder.
+        :param remote_path: the path of its copy, in a folder that exists.
+        :param progress: None, or called as ``progress(done, total, rate)`` some times a second in this
+            thread: bytes, and bytes per second.
+        :raises CopyError: it could not be written, or the context is gone: see `mitogen.parent.copying`.
+        :raises OSError: it can't be read.
+        :raises Error: it is no file or folder, or changed while it was copied.
+        """
+        # Outside the parent half: few programs copy files.
+        from mitogen.parent.copying.origin import put
+
+        put([self], local_path, remote_path, progress)
+
+    def get(
+        self,
+        remote_path: Path,
+        local_path: Path,
+        progress: Callable[[int, int, float], object] | None = None,
+    ) -> None:
+        """Copy a file or a folder tree from the context, in the same way as `put`.
+
+        The context is not trusted: nothing is written but `local_path` and what is below it.
+
+        :raises CopyError: it can't be read, changed meanwhile, or the context is gone.
+        :raises OSError: it can't be written.
+        """
+        from mitogen.parent.copying.origin import get
+
+        get(self, remote_path, local_path, progress)
 
     def start_child(self, cls: type[Connection], options: Options) -> Context:
         """Have the context start another one: what the factories do with `via`.
