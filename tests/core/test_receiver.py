@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mitogen.core import serialization
+from mitogen.core.channel import Channel
 from mitogen.core.context import Context
 from mitogen.core.errors import (
     CallError,
@@ -23,7 +24,7 @@ from mitogen.core.errors import (
 )
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message
-from mitogen.core.receiver import Channel, Receiver, Sender
+from mitogen.core.receiver import Receiver, Sender
 from tests.core.tools import PATIENCE, Node, Peer, Tree, asleep, ended, in_thread
 
 if TYPE_CHECKING:

@@ -30,7 +30,18 @@ if TYPE_CHECKING:
 #: Modules of the core that few children need. They are imported over the wire when they are, or sent
 #: along to those that need them to start: see `extras`.
 ON_DEMAND = frozenset(
-    ["boot", "credit", "data", "datafile", "debuglog", "defer", "describe", "detach", "explain"]
+    [
+        "boot",
+        "channel",
+        "credit",
+        "data",
+        "datafile",
+        "debuglog",
+        "defer",
+        "describe",
+        "detach",
+        "explain",
+    ]
     + ["forwarding", "imports", "keepalive", "locallog", "loghandler", "metadata"]
     + ["names", "oldpython", "opening", "pollers", "preference", "pressure", "profiling", "receiver"]
     + ["serving", "spawning", "stats", "stdtypes", "targets", "upgrade", "watching"]

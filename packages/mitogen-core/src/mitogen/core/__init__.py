@@ -17,9 +17,10 @@ From the pure to the wired (each line imports only from those above it):
     child, boot                         putting it all together
 
 What few children need is not in the bundle that they are started with, but imported when it is needed:
-receiver, credit, watching, opening, names, targets, describe, explain, stdtypes, loghandler, debuglog,
-detach, profiling, pressure, keepalive, stats; upgrade and forwarding, for children that have children;
-locallog, for masters. Where the platform needs them, pollers and oldpython come along with the bundle.
+receiver, channel, credit, watching, opening, names, targets, describe, explain, stdtypes, loghandler,
+debuglog, detach, profiling, pressure, keepalive, stats; upgrade and forwarding, for children that have
+children; locallog, for masters. Where the platform needs them, pollers and oldpython come along with the
+bundle.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from mitogen.core.broker import Broker as Broker
     from mitogen.core.calls import CallInterrupted as CallInterrupted
+    from mitogen.core.channel import Channel as Channel
     from mitogen.core.child import ExternalContext as ExternalContext
     from mitogen.core.context import Context as Context
     from mitogen.core.errors import CallError as CallError
@@ -53,7 +55,6 @@ if TYPE_CHECKING:
     from mitogen.core.importer import Importer as Importer
     from mitogen.core.latch import Latch as Latch
     from mitogen.core.message import Message as Message
-    from mitogen.core.receiver import Channel as Channel
     from mitogen.core.receiver import Receiver as Receiver
     from mitogen.core.receiver import Sender as Sender
     from mitogen.core.router import Router as Router

@@ -9,6 +9,7 @@ from __future__ import annotations
 HOMES = {
     "broker": "Broker",
     "calls": "CallInterrupted",
+    "channel": "Channel",
     "child": "ExternalContext",
     "context": "Context",
     "errors": "CallError ChannelError Error LatchError SerializationError StreamError TimeoutError",
@@ -17,7 +18,7 @@ HOMES = {
     "importer": "Importer",
     "latch": "Latch",
     "message": "Message",
-    "receiver": "Channel Receiver Sender",
+    "receiver": "Receiver Sender",
     "router": "Router has_parent_authority",
     "signals": "fire listen unlisten",
     "stdtypes": "Blob Secret",

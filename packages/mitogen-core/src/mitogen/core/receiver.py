@@ -1,4 +1,4 @@
-"""Where messages arrive, and the other end of that: `Receiver`, `Sender`, `Channel`.
+"""Where messages arrive, and the other end of that: `Receiver`, `Sender`.
 
 A receiver owns one handle and the latch that threads wait on; the router delivers to it on the broker
 thread. A sender is a context and a handle; it can be sent to other contexts and used there.
@@ -368,32 +368,6 @@ serialization.register(
     _reduce,
     lambda router, context_id, name, *args: Sender(router.make_context(context_id, name), *args),
 )
-
-
-class Channel(Sender, Receiver):
-    """Both directions in one object: a receiver here, and a sender to a handle of `context`.
-
-    :param dst_handle: handle that the other end receives on; may be set later as `dst_handle`.
-    :param handle: handle to receive on here; None takes an unused one.
-    """
-
-    def __init__(
-        self, router: Router, context: Context, dst_handle: int, handle: int | None = None
-    ) -> None:
-        Receiver.__init__(self, router, handle, True, context)
-        self.context = context
-        self.dst_handle = dst_handle
-
-    def close(self, reason: str | None = None) -> None:
-        """Close both directions.
-
-        :param reason: what the other end is told.
-        """
-        Receiver.close(self)
-        Sender.close(self, reason)
-
-    def __repr__(self) -> str:
-        return "Channel(%r, %r)" % (Sender.__repr__(self), Receiver.__repr__(self))
 
 
 def deadline_of(timeout: float | None) -> float | None:

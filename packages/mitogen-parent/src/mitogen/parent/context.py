@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Concatenate, ParamSpec, TypeVar, Union
 
-    from mitogen.core.receiver import Channel, Receiver
+    from mitogen.core.channel import Channel
+    from mitogen.core.receiver import Receiver
     from mitogen.core.router import Router as CoreRouter
     from mitogen.parent.connection import Connection
     from mitogen.parent.options import Options
