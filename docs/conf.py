@@ -33,6 +33,7 @@ nitpick_ignore_regex = [
         r"py:class",
         r"mitogen\.core\.(forwarding\.Forwarding|routing\.Routing)Table|mitogen\.parent\.routes\.Grant",
     ),
+    (r"py:class", r"Subject|mitogen\.parent\.subject\.Transport"),
     (r"py:class", r"mitogen\.unix\.wire\.(AnyPath|Answer)"),
     (r"py:class", r"Path|Progress|mitogen\.service\.invokers\.Call"),
     (r"py:class", r"typing_extensions\.Unpack|mitogen\.parent\.signatures\.(Common|Text)|OnPrompt"),

@@ -42,8 +42,8 @@ TRANSITIONS = {
 _LINE_LIMIT = 4096
 #: Characters of the shortest text that hides nothing else when it is hidden.
 _SECRET_LENGTH = 4
-#: What the end of any question looks like.
-_QUESTION = re.compile(rb"[:?>)\]]\s*\Z")
+#: What any question looks like. Without a letter it is the end of a prompt that came in two pieces.
+_QUESTION = re.compile(rb"(?=.*?[\w\x80-\xff]).*[:?>)\]]\s*\Z")
 
 
 class PasswordError(StreamError):
@@ -91,7 +91,7 @@ class Dialogue:
     def question(self) -> str:
         """The unterminated line, if it may be a question that nobody expected; else an empty text."""
         text = self._line.decode("utf-8", "replace").strip()
-        return text if _QUESTION.search(self._line) else ""
+        return text if _QUESTION.match(self._line) else ""
 
     def receive_data(self, data: bytes) -> list[Step]:
         """Take `data`, and return what follows from it."""

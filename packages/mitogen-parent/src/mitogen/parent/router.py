@@ -82,21 +82,21 @@ class Router(mitogen.core.Router, Starter, Transports):
         enable_debug()
         self.debug = True
 
-    def connect(self, name: str, *args: Any, via: Context | None = None, **options: Any) -> Context:
-        if name == "fork":
+    def connect(self, transport: str, *args: Any, via: Context | None = None, **options: Any) -> Context:
+        if transport == "fork":
             options["via"] = via
             return self.fork(*args, **options)
-        return Starter.connect(self, name, *args, via=via, **options)
+        return Starter.connect(self, transport, *args, via=via, **options)
 
     def connect_async(
-        self, name: str, *args: Any, via: Context | None = None, **options: Any
+        self, transport: str, *args: Any, via: Context | None = None, **options: Any
     ) -> Future[Context]:
         """Start a context as `connect` does, but do not wait for it. Any thread.
 
         Hundreds may be under way at a time: one thread and the broker bring them up. The time that
         `connect_timeout` gives begins with the start of each, when its turn has come.
 
-        :param name: of a transport.
+        :param transport: its name.
         :param via: the context that is to start it; by default this one.
         :param options: those of the transport.
         :returns: a future of the context, or of the `StreamError` that `connect` would raise. It can be
@@ -111,7 +111,7 @@ class Router(mitogen.core.Router, Starter, Transports):
         with self._connector_lock:
             if self._connector is None:
                 self._connector = Connector(self)
-        return self._connector.submit(name, args, via, options)
+        return self._connector.submit(transport, args, via, options)
 
     _connector: Connector | None = None
 

@@ -255,19 +255,24 @@ class Transports:
         kind: str,
         username: str | None = None,
         docker_path: str | None = None,
-        lxc_path: str | None = None,
         lxc_info_path: str | None = None,
         machinectl_path: str | None = None,
+        lxc_path: str | None = None,
         **common: Unpack[Common],
     ) -> Context:
         """Start a context in the namespaces of a container, without its manager's help. Linux, as root.
 
+        It begins as a login there would: with the account's HOME, USER, LOGNAME and SHELL, a usual PATH,
+        and nothing else of the environment here. It has the rights of root here, but for what
+        namespaces take from it: where the container has no user namespace of its own, its manager
+        would have let it do less. Another account than root has none of them.
+
         :param container: its name.
         :param kind: ``docker``, ``lxc``, ``lxd`` or ``machinectl``: what is asked for its first process.
-        :param username: account in the container; by default ``root``.
-        :param docker_path: the program to ask; by default ``docker``.
-        :param lxc_path: the same for LXD; by default ``lxc``.
+        :param username: account in the container, as its ``/etc/passwd`` has it; by default ``root``.
+        :param docker_path: the program to ask; by default ``docker``. Podman's answers alike.
         :param lxc_info_path: the same for LXC; by default ``lxc-info``.
         :param machinectl_path: the same for systemd-nspawn; by default ``machinectl``.
+        :param lxc_path: the same for LXD; by default ``lxc``.
         """
         raise NotImplementedError

@@ -166,10 +166,11 @@ class Starter:
             return self.connect_with(cls(self, options))
         return via.start_child(cls, options)
 
-    def connect(self, name: str, *args: Any, via: Context | None = None, **options: Any) -> Context:
-        """Start a context by the transport `name`: ``router.connect("ssh", ...)`` is ``router.ssh(...)``.
+    def connect(self, transport: str, *args: Any, via: Context | None = None, **options: Any) -> Context:
+        """Start a context by its transport's name: ``router.connect("ssh", ...)`` is ``router.ssh(...)``.
 
-        :param name: of a transport of this library, or of one that another distribution brings.
+        :param transport: the name of one of this library, or of one that another distribution
+            brings.
         :param via: the context that is to start it; by default this one.
         :param options: those of the transport, which may also be given by position.
         :raises StreamError: it could not be started, or did not come up in time; or there is no such
@@ -178,7 +179,7 @@ class Starter:
         """
         from mitogen.parent.registry import find, make_options
 
-        cls = find(name)
+        cls = find(transport)
         return self.start_context(cls, make_options(cls, args, options), via)
 
     def __getattr__(self, name: str) -> Any:
