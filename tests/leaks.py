@@ -90,7 +90,9 @@ def processes() -> dict[int, str]:
     mark = ("%s=%s" % (MARK, os.environ.get(MARK))).encode()
     parents = _parents()
     found = {}
-    for pid, (_, state, start) in parents.items():
+    for pid, (parent, state, start) in parents.items():
+        if state == "Z" and parent == 1:
+            continue  # It has ended. That nobody notes it is up to the first process of this machine.
         ancestor = pid
         while ancestor in parents and ancestor != here:
             ancestor = parents[ancestor][0]

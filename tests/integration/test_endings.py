@@ -900,7 +900,8 @@ def test_the_first_stage_waits_without_spinning(version: str, blocking: bool) ->
         before = cpu_seconds(stage.process.pid)
         time.sleep(0.25)
         assert cpu_seconds(stage.process.pid) - before <= 0.03
-        assert stage.process.poll() is None
+        if blocking or version != "2.7":  # Which has said that it is too old, and need not wait.
+            assert stage.process.poll() is None
 
 
 @pytest.mark.parametrize("blocking", [True, False])

@@ -118,7 +118,7 @@ class Branches:
         self._all = partition(router, ids)
         #: Those that want more, and those whose end will come.
         self._live: list[_Branch] = []
-        self._ending = list(self._all)
+        self._unfinished = list(self._all)
         for branch in self._all:
             branch.hello = Receiver(router, respondent=branch.context)
             args = branch.hello.to_sender(), branch.ids, path, reports, patience * LESS
@@ -171,7 +171,7 @@ class Branches:
                 self._live.remove(branch)
 
     def _give_up(self, branch: _Branch, reason: str) -> None:
-        self._ending.remove(branch)
+        self._unfinished.remove(branch)
         self._fail(branch, reason)
         if branch in self._live:
             self._live.remove(branch)
@@ -180,7 +180,7 @@ class Branches:
     def wait(self) -> None:
         """Wait until all branches have ended: then all was said of their targets."""
         deadline = deadline_of(self._patience)
-        for branch in list(self._ending):
+        for branch in list(self._unfinished):
             try:
                 branch.ended.get(left_until(deadline))
             except LatchError:
