@@ -25,13 +25,13 @@ demo: $(VENV)/installed
 	@$(BIN)/python docs/examples/inventory.py $(ARGS)
 
 # Two processes share the work, so each group's output comes at once, when the group ends; the integration
-# tests are three groups, by the letters that their files begin with. With ARGS it is one process, with
-# its output as it comes.
+# tests are three groups, by the letters that their files begin with. The longest begins first. With ARGS it is
+# one process, with its output as it comes.
 test: $(VENV)/installed-test
 ifeq ($(strip $(ARGS)),)
 	@echo 'groups of tests, two at a time: each is shown when it ends, all within some minutes'
 	@$(MAKE) --no-print-directory --jobs=2 --keep-going --output-sync=target \
-	    test-f-r test-a-e test-units test-properties test-s-z
+	    test-s-z test-f-r test-a-e test-units test-properties
 else
 	@$(BIN)/python -m pytest $(ARGS)
 endif
