@@ -344,6 +344,36 @@ def test_what_is_left_running_loses_its_ssh(local: Context, tmp_path: Path) -> N
     wait_until(lambda: not is_running(int((tmp_path / "pid").read_text())))
 
 
+def test_the_next_run_tidies_up_after_one_that_was_killed(
+    local: Context, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    program = """if 1:
+        import mitogen.master
+        from mitogen import fakessh
+        with mitogen.master.Router() as router:
+            fakessh.run(router.local(), router, ["sh", "-c", "kill -9 $PPID"])
+    """
+    environ = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p))
+    for _ in range(2):
+        ended = subprocess.run([sys.executable, "-c", program], env=environ, timeout=50, check=False)
+        assert ended.returncode == -9
+        # The second has removed what the first left.
+        assert len(list(tmp_path.glob("mitogen.*"))) == 1
+    # Not those of others that run, nor what only has such a name.
+    kept = [
+        "mitogen.%d.a" % os.getppid(),
+        "mitogen.99999999.empty",
+        "mitogen.text",
+        "mitogen.%d.b" % 2**70,
+    ]
+    for name in kept:
+        (tmp_path / name).mkdir()
+    assert shell(local, "ssh host true; exec 3<>/dev/null") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
 def test_an_ssh_that_says_nothing_holds_nobody_up(local: Context) -> None:
     script = """if 1:
         import os, socket

@@ -18,7 +18,6 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from getopt import GetoptError, getopt
@@ -26,6 +25,7 @@ from getopt import GetoptError, getopt
 from mitogen.core.errors import TimeoutError
 from mitogen.parent.running import RunningProgram
 from mitogen.parent.streams import Streams
+from mitogen.parent.temporary import SOCKET, make_folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def run(
     :raises OSError: it can't be started.
     :raises TimeoutError: `deadline` passed.
     """
-    folder = tempfile.mkdtemp(prefix="mitogen.%d." % os.getpid())
+    folder = make_folder()
     server = None
     try:
         server = _Server(folder, dest)
@@ -167,7 +167,7 @@ class _Server:
         self._dest = dest
         self._sessions: list[_Session] = []
         self._is_closed = False
-        self._path = os.path.join(folder, "socket")
+        self._path = os.path.join(folder, SOCKET)
         self.ssh = os.path.join(folder, "ssh")
         with open(self.ssh, "w") as f:
             code = shlex.quote(_SSH % self._path)

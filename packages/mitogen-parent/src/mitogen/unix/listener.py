@@ -22,6 +22,7 @@ from mitogen.core.framing import FrameDecoder
 from mitogen.core.pressure import pause
 from mitogen.core.routing import DELIVER, Refusal
 from mitogen.core.stream import BasicStream, Side, Stream
+from mitogen.parent import temporary
 from mitogen.unix import place, wire
 from mitogen.unix.client import ClientRouter
 
@@ -96,11 +97,8 @@ class Listener(BasicStream):
         router.starter  # noqa: B018
         folder = None
         if path is None:
-            # Imported where it is needed: it imports much else.
-            import tempfile
-
-            folder = tempfile.mkdtemp(prefix="mitogen.%d." % os.getpid())
-            path = os.path.join(folder, "socket")
+            folder = temporary.make_folder()
+            path = os.path.join(folder, temporary.SOCKET)
         try:
             path = wire.checked_path(path)
             self = cls(router, place.listen(path, backlog), path, folder)
