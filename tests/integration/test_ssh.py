@@ -185,22 +185,23 @@ def test_options_are_checked() -> None:
         SSHOptions("-oProxyCommand=reboot")
 
 
-@pytest.fixture
-def jump(ssh_server: sshd.Server) -> list[str]:
-    """Arguments for a way through a first server."""
-    known = ssh_server.known_hosts(os.path.join(ssh_server.path, "known"))
-    command = "ssh -F /dev/null -o UserKnownHostsFile=%s -i %s -p %d -W %%h:%%p root@%s" % (
-        known,
-        ssh_server.key,
-        ssh_server.port,
-        sshd.HOST,
+def test_a_way_through_another_host(router: Router, ssh_server: sshd.Server, tmp_path: Path) -> None:
+    known = ssh_server.known_hosts(str(tmp_path / "known"))
+    config = tmp_path / "config"
+    config.write_text(
+        "Host jump\n HostName %s\n Port %d\n User root\n IdentityFile %s\n"
+        "Host *\n UserKnownHostsFile %s\n" % (sshd.HOST, ssh_server.port, ssh_server.key, known)
     )
-    return ["-o", "ProxyCommand=" + command]
+    arguments = options(ssh_server, identity_file=ssh_server.key, username="root")
+    arguments["ssh_args"] = ["-F", str(config), "-J", "jump"]
+    assert router.ssh(**arguments).call(os.getuid) == 0
 
 
-def test_a_way_through_another_host(router: Router, ssh_server: sshd.Server, jump: list[str]) -> None:
-    known = options(ssh_server, identity_file=ssh_server.key, username="root", ssh_args=jump)
-    assert router.ssh(**known).call(os.getuid) == 0
+def test_an_address_of_ipv6(router: Router, ssh_server: sshd.Server) -> None:
+    arguments = options(ssh_server, identity_file=ssh_server.key, username="root", state="unknown")
+    arguments.update(hostname=sshd.HOST6, check_host_keys="ignore")
+    arguments["ssh_args"] = ["-F", "/dev/null"]
+    assert str(router.ssh(**arguments).call(os.getenv, "SSH_CLIENT")).startswith("::1 ")
 
 
 def test_what_is_sent_back_and_forth_is_whole(router: Router, ssh_server: sshd.Server) -> None:
