@@ -249,6 +249,8 @@ def test_a_start_interrupted_at_any_moment_leaves_nothing(router: Router) -> Non
     wait_until(lambda: via.call_aside(remote_trees.forget) == [], LIMIT)
 
 
+# Python itself ignores an exception that comes in the callback of a weak reference, and says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_start_here_interrupted_at_any_moment_leaves_nothing(router: Router) -> None:
     router.local().shutdown(wait=True)
     descriptors = len(os.listdir("/proc/self/fd"))
