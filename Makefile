@@ -16,7 +16,7 @@ help:
 	@echo 'make test    run all tests (ARGS="-k word ..." for pytest)'
 	@echo 'make check   lint, formatting, types, import rules, size table'
 	@echo 'make docs    build the documentation into docs/_build'
-	@echo 'make bench   run the benchmarks'
+	@echo 'make bench   compare with other libraries, rewrite docs/speed (ARGS="--quick", ARGS="call fork" ...)'
 	@echo 'make bundle  compress the core for children of other Python versions (minutes)'
 	@echo 'make dist    build every wheel and sdist into dist'
 	@echo 'make clean   remove what the other targets made'
@@ -68,7 +68,7 @@ dist: $(VENV)/installed-test
 	@$(BIN)/python -m tests.packaging.build dist
 
 clean:
-	rm -rf $(VENV) dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	rm -rf $(VENV) .bench dist docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 
 # The distributions are installed editable for their metadata (versions, entry points). They share
 # one import package, so the mitogen.pth that each of them writes replaces the last one's: a .pth of

@@ -1,8 +1,9 @@
-"""The libraries that are compared, and the environment that they are installed in.
+"""The libraries that are compared, and their environments.
 
-Owns `.bench` at the top of the workspace, where one virtual environment holds the libraries from PyPI. It
-is made when it is first needed, and again when what it should hold changes; nothing else is ever
-written. This library is measured as it is installed for the interpreter that runs the benchmarks.
+Owns `.bench` at the top of the workspace: a virtual environment for each library, one with no packages
+for what is run at the far end of ssh, and one with what draws the charts. Each is made when it is first
+needed, and again when what it should hold changes. This library is not installed there: a `.pth` file
+names its sources.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-FOLDER = Path(__file__).resolve().parents[2] / ".bench"
-
-#: What is installed there; versions, so that figures of two days can be compared.
-REQUIREMENTS = ["mitogen==0.3.54", "execnet==2.1.2", "rpyc==6.0.2"]
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / ".bench"
 
 _MITOGEN = """
 import os, mitogen.master
@@ -28,44 +27,80 @@ import execnet
 channel = execnet.makegateway("popen").remote_exec("import os; channel.send(os.getpid())")
 print(channel.receive())
 """
+_OTHER = """
+import sys
+sys.path.append(%r)
+from tests.benchmarks.use_%s import Library
+library = Library()
+print(library.call(library.local()))
+library.close()
+"""
 
 
 class Peer(NamedTuple):
     """One library to measure."""
 
-    #: Its name in `tests.benchmarks.driver.PEERS`.
+    #: In tables, on the command line, and of its folder.
     name: str
-    title: str
-    #: The interpreter of its environment.
-    python: str
+    #: The module ``use_NAME`` that knows how it is used.
+    use: str
+    #: What is installed; versions, so that figures of two days can be compared.
+    requirement: str | None
     #: A whole program: start one child, make one call, end.
-    program: str | None = None
+    program: str
+
+    @property
+    def title(self) -> str:
+        """With the version."""
+        return " ".join((self.requirement or self.name).split("=="))
+
+    @property
+    def python(self) -> str:
+        """The interpreter of its environment."""
+        return python(self.name)
 
 
-def peers() -> list[Peer]:
-    """Return all libraries, this one first, each ready to be measured.
+PEERS = [
+    Peer("this", "mitogen", None, _MITOGEN),
+    Peer("mitogen", "mitogen", "mitogen==0.3.54", _MITOGEN),
+    Peer("execnet", "execnet", "execnet==2.1.2", _EXECNET),
+    Peer("rpyc", "rpyc", "rpyc==6.0.2", _OTHER % (str(ROOT), "rpyc")),
+    Peer("raw", "raw", None, _OTHER % (str(ROOT), "raw")),
+]
+#: For the charts only; nothing else of the project needs it.
+DRAWING = "matplotlib==3.11.2"
+
+
+def python(name: str) -> str:
+    """Return the interpreter of an environment."""
+    return str(FOLDER / name / "bin/python")
+
+
+def prepare(peers: list[Peer]) -> None:
+    """Make the environments of `peers`, as far as they are not there.
 
     :raises subprocess.CalledProcessError: they could not be installed; pip has said why.
     """
-    python = _environment()
-    return [
-        Peer("this", "this library", sys.executable, _MITOGEN),
-        Peer("mitogen", "mitogen %s of PyPI" % REQUIREMENTS[0].partition("==")[2], python, _MITOGEN),
-        Peer("execnet", "execnet", python, _EXECNET),
-        Peer("rpyc", "rpyc", python),
-        Peer("raw", "raw: the limit", python),
-    ]
+    for peer in peers:
+        paths = [str(path) for path in sorted((ROOT / "packages").glob("*/src"))]
+        environment(peer.name, peer.requirement, paths if peer.name == "this" else [])
+    environment("bare")
 
 
-def _environment() -> str:
-    """Return the interpreter of the virtual environment, which is made if need be."""
-    wanted = "%s\n%s\n" % (sys.version, "\n".join(REQUIREMENTS))
-    python = FOLDER / "bin/python"
-    stamp = FOLDER / "made-for"
+def environment(name: str, requirement: str | None = None, paths: list[str] | None = None) -> str:
+    """Return the interpreter of a virtual environment, which is made if need be."""
+    folder = FOLDER / name
+    wanted = "%s\n%s\n%s\n" % (sys.version, requirement, paths)
+    stamp = folder / "made-for"
     if not stamp.exists() or stamp.read_text() != wanted:
-        print("installing %s into %s ..." % (", ".join(REQUIREMENTS), FOLDER), file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(FOLDER)], check=True)
-        pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "install", *REQUIREMENTS], check=True)
+        print("making %s with %s ..." % (folder, requirement or "no packages"), file=sys.stderr)
+        with_pip = [] if requirement else ["--without-pip"]
+        subprocess.run([sys.executable, "-m", "venv", "--clear", *with_pip, str(folder)], check=True)
+        if requirement:
+            pip = [python(name), "-m", "pip", "--quiet", "--disable-pip-version-check"]
+            subprocess.run([*pip, "install", requirement], check=True)
+        if paths:
+            (site,) = folder.glob("lib/python*/site-packages")
+            (site / "sources.pth").write_text("\n".join(paths) + "\n")
         stamp.write_text(wanted)
-    return str(python)
+    return python(name)
