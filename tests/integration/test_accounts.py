@@ -17,6 +17,7 @@ import mitogen.su
 import mitogen.sudo
 from mitogen.core import StreamError
 from mitogen.sudo import PasswordError
+from tests import interpreters
 from tests.integration.targets import doas, place
 from tests.integration.targets import sudo as sudoers
 
@@ -62,6 +63,14 @@ def test_root_becomes_anybody_without_a_password(router: Router, other_user: Acc
         assert context.call(os.getuid) == uid
         assert context.name.endswith("." + other_user.name)
         assert start().call(os.getuid) == 0
+
+
+def test_from_a_python_that_can_t_spawn_on_a_terminal(router: Router, user: Account) -> None:
+    old = router.local(python_path=interpreters.find("3.6"))
+    me = router.su(user.name, python_path="/usr/bin/python3", via=old)
+    with sudoers.rule(user.name):
+        assert router.sudo(password=user.password, via=me).call(os.getuid) == 0
+    assert router.sudo(python_path="/usr/bin/python3", via=old).call(os.getuid) == 0
 
 
 @pytest.mark.parametrize("variant", sudoers.VARIANTS)

@@ -72,7 +72,7 @@ def test_a_prompt_without_an_answer() -> None:
 
 def test_each_prompt_has_a_state_and_an_error_of_its_own() -> None:
     asked = dialogue()
-    question = b"Enter passphrase for key '/root/.ssh/id': "
+    question = b"Enter passphrase for key '/home/me/.ssh/id': "
     assert asked.receive_data(question) == [b"open\n"]
     assert asked.receive_data(b"\r\nroot@host's password: ") == [b"secret\n"]
     assert asked.receive_data(b"\r\n" + question) == [(KeyTrouble, "the passphrase is wrong")]

@@ -31,14 +31,14 @@ def read(paths: AllowedPaths, path: str) -> bytes | None:
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder full of links, each file of which holds its own real path."""
-    root = tmp_path_factory.mktemp("paths") / "root"
+    root = tmp_path_factory.mktemp("paths") / "top"
     (root / "a" / "b").mkdir(parents=True)
     for path in (root / "c", root / "a" / "c", root / "a" / "b" / "c", root.parent / "c"):
         path.write_text(str(path))
     (root / "a" / "up").symlink_to("..")
     (root / "a" / "b" / "top").symlink_to(root)
     (root / "deep").symlink_to("a/b/../b")
-    (root / "out").symlink_to("../../paths0/root/a")
+    (root / "out").symlink_to("../../%s/top/a" % root.parent.name)
     (root / "b").symlink_to("../c")
     return root
 

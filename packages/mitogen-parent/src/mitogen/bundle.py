@@ -79,10 +79,7 @@ PARENT_NAMES = (
     *("mitogen.parent.routes", "mitogen.parent.starter", "mitogen.bundle"),
     *("mitogen.core.boot", "mitogen.core.forwarding", "mitogen.core.credit"),
     *("mitogen.core.pressure", "mitogen.core.receiver", "mitogen.core.targets"),
-    *(
-        "mitogen.core.serving",
-        "mitogen.core.watching",
-    ),
+    *("mitogen.core.deadlines", "mitogen.core.serving", "mitogen.core.watching"),
 )
 
 #: Modules of the bundle, within `mitogen.core`. That the list is complete, a test tells.

@@ -13,10 +13,11 @@ from __future__ import annotations
 import sys
 
 from mitogen.core.channel import Channel
+from mitogen.core.deadlines import deadline_of, left_until
 from mitogen.core.errors import ChannelError, LatchError, TimeoutError, text_of
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message
-from mitogen.core.receiver import Receiver, Sender, deadline_of, left_until
+from mitogen.core.receiver import Receiver, Sender
 from mitogen.core.targets import takes_router
 
 TYPE_CHECKING = False

@@ -15,10 +15,10 @@ that are gone, and nobody got one in any other way, waits end.
 from __future__ import annotations
 
 from _thread import allocate_lock, get_ident
-from time import monotonic
 
 from mitogen.core import serialization
 from mitogen.core.credit import Credit
+from mitogen.core.deadlines import deadline_of, left_until
 from mitogen.core.errors import FORKED, ChannelError, Error, LatchError
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message, make
@@ -368,16 +368,6 @@ serialization.register(
     _reduce,
     lambda router, context_id, name, *args: Sender(router.make_context(context_id, name), *args),
 )
-
-
-def deadline_of(timeout: float | None) -> float | None:
-    """Return when `timeout` seconds will have passed; None for never."""
-    return None if timeout is None else monotonic() + timeout
-
-
-def left_until(deadline: float | None) -> float | None:
-    """Return how many seconds are left of a wait; 0 or less for none."""
-    return None if deadline is None else deadline - monotonic()
 
 
 def send_async(context: Context, msg: Message, persist: bool, timeout: float | None = None) -> Receiver:

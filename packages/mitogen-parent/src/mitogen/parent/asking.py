@@ -30,8 +30,8 @@ def ask(
     question: str,
     then: Callable[[str | None], object],
 ) -> None:
-    """Have `question` answered, and call ``then(answer)``, both on other terms than the broker's: it does
-    not wait. Broker thread; `then` is called there as well, with None if there is no answer.
+    """Have `question` answered, and call ``then(answer)`` later, with None if there is no answer. Broker
+    thread, which does not wait; `then` is called there as well.
     """
     if callable(on_prompt):
         _in_thread(on_prompt, question, lambda answer: router.broker.defer(then, answer))

@@ -15,9 +15,10 @@ from itertools import count
 from types import MethodType
 
 from mitogen.core import handles, serialization
+from mitogen.core.deadlines import deadline_of, left_until
 from mitogen.core.errors import CallError, ChannelError, SerializationError, TimeoutError
 from mitogen.core.message import Message, make
-from mitogen.core.receiver import Receiver, Sender, deadline_of, left_until, receiver_of
+from mitogen.core.receiver import Receiver, Sender, receiver_of
 from mitogen.core.targets import forget_chain
 
 TYPE_CHECKING = False

@@ -10,8 +10,8 @@ import subprocess
 import threading
 from time import monotonic
 
+from mitogen.core.deadlines import deadline_of, left_until
 from mitogen.core.errors import ChannelError, TimeoutError
-from mitogen.core.receiver import deadline_of, left_until
 from mitogen.parent.programs import PIECE
 from mitogen.parent.running import NAMES, Lines, RunningProgram, popen
 

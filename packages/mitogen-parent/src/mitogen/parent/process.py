@@ -45,6 +45,7 @@ def spawn(
     pids: list[int],
     env: Any = os.environ,
     more: tuple[Any, ...] = (),
+    before: Any = None,
 ) -> Any:
     """Start a program; return a `Popen` if `subprocess` had to be used.
 
@@ -54,9 +55,10 @@ def spawn(
     :param pids: gets its process id, even if an exception of a signal's handler comes right afterwards.
     :param env: its environment.
     :param more: what is done in it before, as for `os.posix_spawn`; only where the system has that.
+    :param before: called in it before instead; then it inherits descriptors that are inheritable.
     :raises OSError: it can't be started.
     """
-    if not hasattr(os, "posix_spawnp"):
+    if before or not hasattr(os, "posix_spawnp"):
         import subprocess
 
         popen = subprocess.Popen(
@@ -67,6 +69,8 @@ def spawn(
             stderr=fds[2],
             start_new_session=True,
             env=env,
+            preexec_fn=before,
+            close_fds=not before,
         )
         pids.append(popen.pid)
         return popen

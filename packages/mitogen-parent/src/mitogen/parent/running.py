@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from io import BytesIO
 
+from mitogen.core.deadlines import deadline_of, left_until
 from mitogen.core.errors import ChannelError
-from mitogen.core.receiver import Receiver, Sender, deadline_of, left_until
+from mitogen.core.receiver import Receiver, Sender
 from mitogen.parent.callchain import Aside
 from mitogen.parent.programs import PIECE, WINDOW, start_program
 

@@ -97,7 +97,7 @@ def start_on_terminal(
                 )
             popen = spawn(argv, executable, fds, pids, env, more)
         else:
-            popen = _start_by_fork(argv, executable, fds, pids, env, on_stdin, path)
+            popen = spawn(argv, executable, fds, pids, env, (), _terminal_taker(path, on_stdin))
     except BaseException:
         os.close(ours)
         os.close(theirs)
@@ -105,18 +105,9 @@ def start_on_terminal(
     return (ours, theirs), popen
 
 
-def _start_by_fork(
-    argv: list[str],
-    executable: str,
-    fds: tuple[int, int, int],
-    pids: list[int],
-    env: dict[str, str],
-    on_stdin: bool,
-    path: str,
-) -> Any:
-    """The same where a terminal must be asked for, or where there is no `posix_spawn`."""
+def _terminal_taker(path: str, on_stdin: bool) -> Callable[[], None]:
+    """Return what does the same, where a terminal must be asked for or `posix_spawn` is missing."""
     import fcntl
-    import subprocess
     import termios
 
     def take_terminal() -> None:
@@ -129,16 +120,4 @@ def _start_by_fork(
                 os.dup2(fd, standard)
         os.close(fd)
 
-    popen = subprocess.Popen(
-        argv,
-        executable=executable,
-        stdin=fds[0],
-        stdout=fds[1],
-        stderr=fds[2],
-        start_new_session=True,
-        env=env,
-        preexec_fn=take_terminal,
-        close_fds=False,
-    )
-    pids.append(popen.pid)
-    return popen
+    return take_terminal

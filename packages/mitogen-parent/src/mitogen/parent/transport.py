@@ -207,7 +207,7 @@ class Connection(_Connection):
 
     def _on_hello(self, hello: bootstrap.Hello) -> None:
         if not self.sends_code:
-            hello.magic = "-"
+            hello.magic = "-"  # As of an interpreter whose byte code nobody here could make.
         _Connection._on_hello(self, hello)
 
     def _on_disconnect(self) -> None:

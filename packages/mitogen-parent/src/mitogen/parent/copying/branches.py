@@ -15,9 +15,10 @@ from functools import partial
 from time import monotonic
 
 from mitogen.core import handles
+from mitogen.core.deadlines import deadline_of, left_until
 from mitogen.core.errors import ChannelError, Error, LatchError, TimeoutError
 from mitogen.core.latch import Latch
-from mitogen.core.receiver import Receiver, Sender, deadline_of, left_until
+from mitogen.core.receiver import Receiver, Sender
 from mitogen.parent.callchain import Aside
 from mitogen.parent.copying.errors import BadStream
 
