@@ -276,7 +276,7 @@ def test_a_context_that_was_interrupted_when_it_became_a_parent_starts_others(ro
 def test_a_context_that_says_nothing_does_not_hold_up_a_start(
     router: Router, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mitogen.parent.context._ANSWER_WAIT", 0.3)
+    monkeypatch.setattr("mitogen.parent.childstart._ANSWER_WAIT", 0.3)
     # Neither is it asked for ever where nothing can be sent to it any more.
     router.high_water_mark = 100_000
     via = router.local()

@@ -32,8 +32,7 @@ class Credit:
 
     def _on_reply(self, msg: Message) -> None:
         if msg.is_dead:
-            self._reason = str(msg.unpickle(throw=False))
-            self._tokens.close()
+            self.end(str(msg.unpickle(throw=False)))
         elif not self._tokens.closed:
             # What was read last may be told after the end.
             self.give(msg.unpickle())
@@ -42,6 +41,11 @@ class Credit:
         """Let so many more messages be sent."""
         for _ in range(count):
             self._tokens.put()
+
+    def end(self, reason: str) -> None:
+        """Let nothing more be sent, for `reason` unless there is one already. Any thread."""
+        self._reason = self._reason or reason
+        self._tokens.close()
 
     def take(self, timeout: float | None) -> None:
         """Wait until one more message may be sent, and take note of it."""

@@ -68,7 +68,7 @@ def run_copy(connection: ForkConnection, config: dict[str, Any], opened: list[in
 
 
 def _be_copy(connection: ForkConnection, config: dict[str, Any], opened: list[int]) -> None:
-    errors = opened[3]
+    errors = opened[5]
     what = "the copy could not be set up"
     try:
         # As others are: a Ctrl-C at the terminal is for the master.
@@ -83,9 +83,9 @@ def _be_copy(connection: ForkConnection, config: dict[str, Any], opened: list[in
             connection.on_fork()
         what = "the copy could not be set up"
         _flush()
-        for fd in (0, 1):
-            os.dup2(link, fd)
-        os.close(link)
+        for standard, fd in enumerate(link):
+            os.dup2(fd, standard)
+            os.close(fd)
         econtext._set_up()
         what = ON_START_FAILED
         econtext.start(connection, errors)
@@ -101,16 +101,16 @@ def _be_copy(connection: ForkConnection, config: dict[str, Any], opened: list[in
     econtext._exit()
 
 
-def _leave_descriptors(opened: list[int]) -> tuple[int, int]:
-    """Let go of the parent's descriptors; return those of the link and of the pipe for errors."""
-    parents, link, parents_too, errors = opened
-    for fd in (parents, parents_too):
-        os.close(fd)
-    # A program may have closed its standard streams.
-    while link < 3:
-        link = os.dup(link)
-    while errors < 3:
-        errors = os.dup(errors)
+def _leave_descriptors(opened: list[int]) -> tuple[list[int], int]:
+    """Let go of the parent's descriptors; return those of the link, and of the pipe for errors."""
+    for index in 0, 3, 4:
+        os.close(opened[index])
+    kept = []
+    for fd in opened[2], opened[1], opened[5]:
+        # A program may have closed its standard streams.
+        while fd < 3:
+            fd = os.dup(fd)
+        kept.append(fd)
     try:
         fds = [int(name) for name in os.listdir("/proc/self/fd")]
     except OSError:
@@ -118,16 +118,17 @@ def _leave_descriptors(opened: list[int]) -> tuple[int, int]:
         fds = list(filter(_is_open, range(_LAST_FD)))
     # Gets the number of the folder that was just read.
     null = os.open(os.devnull, os.O_RDWR)
-    for fd in {0, 1, 2, *fds} - {null, link, errors}:
+    for fd in {0, 1, 2, *fds} - {null, *kept}:
         os.dup2(null, fd, fd < 3)
     if null > 2:
         os.close(null)
     # What the parent's objects for these have buffered.
     _flush()
+    errors = kept.pop()
     for fd in (1, 2):
         os.dup2(errors, fd)
     sys.stdin = sys.__stdin__ = open(0, closefd=False)  # type: ignore[misc] # noqa: SIM115
-    return link, errors
+    return kept, errors
 
 
 def _is_open(fd: int) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 
 from mitogen.core import logs
+from mitogen.core.errors import ChannelError
 from mitogen.core.message import Message
 
 TYPE_CHECKING = False
@@ -59,7 +60,10 @@ def offer(router: Router, via: Context, on_prompt: OnPrompt) -> Address:
 
 def withdraw(router: Router, address: Address) -> None:
     """End what `offer` began. Any thread."""
-    router.broker.defer(router.del_handler, address[1])
+    try:
+        router.broker.defer(router.del_handler, address[1])
+    except ChannelError:
+        pass  # The broker has ended, and the handler with it.
 
 
 def _in_thread(on_prompt: OnPrompt, question: str, then: Callable[[Any], object]) -> None:

@@ -13,7 +13,7 @@ from collections import deque
 from concurrent.futures import Future
 
 from mitogen.core.errors import Error, StreamError, TimeoutError
-from mitogen.parent.context import ChildStart
+from mitogen.parent.childstart import ChildStart
 from mitogen.parent.registry import find, make_options
 
 TYPE_CHECKING = False

@@ -14,9 +14,6 @@ A transport derives from `Connection` and `Options`; see `local` in this package
 from __future__ import annotations
 
 import os
-
-# The C module alone: `socket` adds the names of constants as enums, at 20 times the cost.
-from _socket import socket, socketpair
 from itertools import chain, starmap
 
 from mitogen.core import handles, serialization
@@ -27,7 +24,7 @@ from mitogen.core.signals import listen
 from mitogen.parent import bootstrap, config, handshake
 from mitogen.parent.link import ChildStream, ErrorOutput
 from mitogen.parent.options import Options
-from mitogen.parent.process import SIGKILL, SIGTERM, Process, describe_status, spawn
+from mitogen.parent.process import SIGKILL, SIGTERM, Process, describe_status, enlarge, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -131,11 +128,11 @@ class Connection:
         """Start the process, and note its id in `_pids`; return a `Popen` if `subprocess` was used.
 
         :param argv: what `command` returned, as is `executable`.
-        :param opened: descriptors: our end of the connection and the other one, and those to read and
-            write the pipe for its stderr.
+        :param opened: descriptors of three pipes, to read and to write each: what the process says, what
+            it is told, and its stderr.
         :raises OSError: the program can't be started.
         """
-        return spawn(argv, executable, (opened[1], opened[1], opened[3]), self._pids)
+        return spawn(argv, executable, (opened[2], opened[1], opened[5]), self._pids)
 
     def start(self) -> None:
         """Start the process and hand it to the broker.
@@ -147,17 +144,18 @@ class Connection:
         try:
             # Whatever there is to close or end is noted by the call that makes it, before an exception of
             # a signal's handler, such as KeyboardInterrupt, may come.
-            opened.extend(map(socket.detach, chain.from_iterable(starmap(socketpair, [()]))))
-            opened.extend(chain.from_iterable(starmap(os.pipe, [()])))
+            opened.extend(chain.from_iterable(starmap(os.pipe, [()] * 3)))
+            for fd in opened[1:4:2]:
+                enlarge(fd)
             popen = self.launch(argv, executable, opened)
             # Those of the process.
-            list(map(os.close, map(opened.pop, (3, 1))))
-            fd, error_fd = opened
+            list(map(os.close, map(opened.pop, (5, 2, 1))))
+            receive_fd, transmit_fd, error_fd = opened
             (pid,) = self._pids
             self.name = self.options.name or self._default_name(pid)
             # Whoever asked for it gets a reference of the class that the router works with.
             self.context: Any = self.router.make_context(self.context_id, self.name)
-            self.stream = ChildStream(self, fd, fd)
+            self.stream = ChildStream(self, receive_fd, transmit_fd)
             self.process = Process(self.broker, pid, popen)
             self.errors = ErrorOutput(error_fd, self.name)
             if self.starter.keepalive_interval:

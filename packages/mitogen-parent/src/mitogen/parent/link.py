@@ -32,9 +32,13 @@ class ErrorOutput(BasicStream):
         data = self.receive_side.read() if self.receive_side else None
         if data:
             self.tail = (self.tail + data)[-_STDERR_LIMIT:]
-            logs.log(logs.DEBUG, "stderr of %s: %s", self.name, data.decode("utf-8", "replace"))
+            self.take(data)
         elif data is not None:
             self.on_disconnect(broker)
+
+    def take(self, data: bytes) -> None:
+        """Something was read."""
+        logs.log(logs.DEBUG, "stderr of %s: %s", self.name, data.decode("utf-8", "replace"))
 
 
 class ChildStream(Stream):

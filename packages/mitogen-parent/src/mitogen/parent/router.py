@@ -36,6 +36,7 @@ class Router(mitogen.core.Router, Starter, Transports):
     """
 
     max_connecting = 64
+    _connector: Connector | None = None
 
     context_class = Context
     table_class = ForwardingTable
@@ -112,8 +113,6 @@ class Router(mitogen.core.Router, Starter, Transports):
             if self._connector is None:
                 self._connector = Connector(self)
         return self._connector.submit(transport, args, via, options)
-
-    _connector: Connector | None = None
 
     def __dir__(self) -> list[str]:
         from mitogen.parent.registry import names

@@ -226,8 +226,7 @@ class RunningProgram:
         self._out.close()
         credit = self._input and self._input._credit
         if credit:
-            credit._reason = credit._reason or "the program has ended"
-            credit._tokens.close()
+            credit.end("the program has ended")
 
 
 def popen(

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import sys
 
-from mitogen.core.stream import BasicStream, Side
+from mitogen.core.stream import Side
+from mitogen.parent.link import ErrorOutput
 from mitogen.parent.process import spawn
 
 TYPE_CHECKING = False
@@ -21,36 +22,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from mitogen.core.broker import Broker
 
-#: Bytes that are kept for errors.
-_LIMIT = 4096
-#: The descriptor on which a program that reads its answers from stdin passes on the connection.
+#: The first of the two descriptors on which a program that reads its answers from stdin passes on the
+#: connection.
 PASSED_FD = 3
 
 
-class Terminal(BasicStream):
+class Terminal(ErrorOutput):
     """Our end of a pseudo-terminal.
 
     :param fds: its descriptors: our end, and the program's.
+    :param name: of the context.
     :param on_data: called with what the program wrote.
-    :ivar tail: the end of that.
     """
 
-    def __init__(self, fds: tuple[int, int], on_data: Callable[[bytes], object]) -> None:
-        self.receive_side = Side(self, fds[0], keep_alive=False)
+    def __init__(self, fds: tuple[int, int], name: str, on_data: Callable[[bytes], object]) -> None:
+        ErrorOutput.__init__(self, fds[0], name)
         # Never written to: it is held open, and closed along with the other one.
         self.transmit_side = Side(self, fds[1], keep_alive=False)
         self.on_data = on_data
-        self.tail = b""
 
-    def on_receive(self, broker: Broker) -> None:
-        data = self.receive_side.read() if self.receive_side else None
-        if data:
-            self.tail = (self.tail + data)[-_LIMIT:]
-            self.on_data(data)
-        elif data is not None:
-            self.on_disconnect(broker)
+    def take(self, data: bytes) -> None:
+        self.on_data(data)
 
     def write(self, data: bytes) -> None:
         """Type `data`."""
@@ -76,7 +69,7 @@ def start_on_terminal(
     :param fds: what becomes its descriptors 0, 1 and 2.
     :param pids: gets its process id.
     :param env: its environment.
-    :param on_stdin: make the terminal its descriptors 0, 1 and 2, and pass `fds[0]` as `PASSED_FD`.
+    :param on_stdin: make the terminal its descriptors 0, 1 and 2, and pass the link from `PASSED_FD` on.
     :raises OSError: it can't be started, or there are no more terminals.
     """
     ours, theirs = os.openpty()
@@ -90,7 +83,8 @@ def start_on_terminal(
             )
             if on_stdin:
                 more = (
-                    (os.POSIX_SPAWN_DUP2, fds[0], PASSED_FD),
+                    (os.POSIX_SPAWN_DUP2, 0, PASSED_FD),
+                    (os.POSIX_SPAWN_DUP2, 1, PASSED_FD + 1),
                     (os.POSIX_SPAWN_OPEN, 0, path, os.O_RDWR, 0),
                     (os.POSIX_SPAWN_DUP2, 0, 1),
                     (os.POSIX_SPAWN_DUP2, 0, 2),
@@ -113,6 +107,7 @@ def _terminal_taker(path: str, on_stdin: bool) -> Callable[[], None]:
     def take_terminal() -> None:
         if on_stdin:
             os.dup2(0, PASSED_FD)
+            os.dup2(1, PASSED_FD + 1)
         fd = os.open(path, os.O_RDWR)
         fcntl.ioctl(fd, termios.TIOCSCTTY, 0)
         if on_stdin:

@@ -176,16 +176,17 @@ class Connection(_Connection):
                 undo = 'update({"%s":"%s"})' % (name, old)
             code += "import os;os.environ.%s\n" % undo
         if self.asks_on_stdin:
-            code += "import os;os.dup2(%d,0);os.dup2(%d,1);os.close(%d)\n" % ((PASSED_FD,) * 3)
+            for fd in range(2):
+                code += "import os;os.dup2(%d,%d);os.close(%d)\n" % (PASSED_FD + fd, fd, PASSED_FD + fd)
         return code
 
     def launch(self, argv: list[str], executable: str, opened: list[int]) -> Any:
-        fds = opened[1], opened[1], opened[3]
+        fds = opened[2], opened[1], opened[5]
         env = dict(os.environ, **self.environment)
         if not self.needs_terminal:
             return spawn(argv, executable, fds, self._pids, env)
         ends, popen = start_on_terminal(argv, executable, fds, self._pids, env, self.asks_on_stdin)
-        self._terminal = Terminal(ends, self._on_terminal)
+        self._terminal = Terminal(ends, self.name, self._on_terminal)
         return popen
 
     def start(self) -> None:
@@ -202,7 +203,6 @@ class Connection(_Connection):
             if self.stream.closed:
                 self._terminal.on_fork()
             else:
-                self._terminal.name = self.name
                 self.broker._start_receive(self._terminal)
 
     def _on_hello(self, hello: bootstrap.Hello) -> None:

@@ -56,17 +56,6 @@ def own_sender(sender: object, context: Context) -> Sender:
     return sender
 
 
-def close_in_turn(receiver: Receiver) -> None:
-    """Close a receiver with a `maxsize` after its senders were told of all that was read.
-
-    The broker thread tells them that; here and now, they would first be told of the end.
-    """
-    try:
-        receiver.router.broker.defer(receiver.close)
-    except ChannelError:
-        pass  # The broker has ended, and the receiver with it.
-
-
 class _Branch:
     """The next context on the way to some targets."""
 

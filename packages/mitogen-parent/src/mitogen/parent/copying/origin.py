@@ -8,7 +8,7 @@ from time import monotonic
 from mitogen.core.errors import ChannelError, Error, TimeoutError, text_of
 from mitogen.core.receiver import Receiver
 from mitogen.parent.callchain import Aside
-from mitogen.parent.copying.branches import PATIENCE, WINDOW, Branches, close_in_turn, own_sender
+from mitogen.parent.copying.branches import PATIENCE, WINDOW, Branches, own_sender
 from mitogen.parent.copying.errors import BadStream, CopyError
 from mitogen.parent.copying.relay import chunk_of, relay, send_back
 from mitogen.parent.copying.sink import Sink
@@ -201,7 +201,7 @@ def get(context: Context, remote_path: Path, local_path: Path, progress: Progres
         except (ChannelError, TimeoutError):
             return  # Noticed twice.
         if isinstance(outcome[0], Error):
-            close_in_turn(inbox)
+            inbox.close()
 
     try:
         call = Aside(context).call_async(send_back, os.fsencode(remote_path), inbox.to_sender())
@@ -220,7 +220,7 @@ def get(context: Context, remote_path: Path, local_path: Path, progress: Progres
     finally:
         # What is left is of use if the copy is made again.
         sink.close(to_go_on=is_lost)
-        close_in_turn(inbox)
+        inbox.close()
         if call is not None:
             call.close()
 

@@ -10,7 +10,7 @@ from time import monotonic
 from mitogen.core.errors import ChannelError, Error
 from mitogen.core.receiver import Receiver, Sender
 from mitogen.core.targets import takes_router
-from mitogen.parent.copying.branches import WINDOW, Branches, close_in_turn
+from mitogen.parent.copying.branches import WINDOW, Branches
 from mitogen.parent.copying.errors import reason_of
 from mitogen.parent.copying.sink import Sink
 from mitogen.parent.copying.source import CHUNK, Source
@@ -121,7 +121,7 @@ def relay(
             target.close(to_go_on=True)
         if branches is not None:
             branches.close("context %d has no more of it" % here)
-        close_in_turn(inbox)
+        inbox.close()
 
 
 @takes_router
