@@ -42,8 +42,18 @@ ON_DEMAND = frozenset(
         "detach",
         "explain",
     ]
-    + ["forwarding", "imports", "keepalive", "locallog", "loghandler", "metadata"]
-    + ["names", "oldpython", "opening", "pollers", "preference", "pressure", "profiling", "receiver"]
+    + ["forwarding", "imports", "keepalive", "leading", "links", "locallog", "loghandler"]
+    + [
+        "metadata",
+        "names",
+        "oldpython",
+        "opening",
+        "pollers",
+        "preference",
+        "pressure",
+        "profiling",
+        "receiver",
+    ]
     + ["serving", "spawning", "stats", "stdtypes", "targets", "upgrade", "watching"]
 )
 

@@ -140,12 +140,10 @@ class Dispatcher:
         current = self._current
         if current is None:
             return
-        if self._stopping or current in self._cancelled:
+        is_due = self._stopping or current in self._cancelled
+        if is_due or not ours:
             self._current = None
-            raise CallInterrupted(_INTERRUPTED)
-        if not ours:
-            self._current = None
-            raise KeyboardInterrupt
+            raise CallInterrupted(_INTERRUPTED) if is_due else KeyboardInterrupt
 
     def _run_call(self, msg: Message) -> None:
         key = (msg.src_id, msg.reply_to)
@@ -228,6 +226,5 @@ class Dispatcher:
             pass  # Nobody is left to be told.
         except Error:
             # Larger than a message may be. This is not, or nothing could be called here at all.
-            small = CallError(error.type_name, error.text)
-            small = CallError(cut(small.type_name, 500), cut(small.text, 500))
-            self._reply(msg, serialization.dumps(small))
+            error = CallError(cut(error.type_name, 500), cut(error.text, 500))
+            self._reply(msg, serialization.dumps(error))

@@ -37,7 +37,9 @@ _unpack_from = HEADER.unpack_from
 
 def encode_header(msg: Message) -> bytes:
     """Return the header of `msg`; its body follows on the wire, kept apart so that it is not copied."""
-    return _pack(MAGIC, msg.dst_id, msg.src_id, msg.auth_id, msg.handle, msg.reply_to, msg.size())
+    body = msg.body
+    size = msg.size() if type(body) is list else len(body)
+    return _pack(MAGIC, msg.dst_id, msg.src_id, msg.auth_id, msg.handle, msg.reply_to, size)
 
 
 class FrameDecoder:

@@ -166,8 +166,10 @@ class Latch:
                     if pipe is None:
                         pipe = _take_pipe(idle)
                     self._sleepers.append(pipe)
-                if timeout is None or wait_readable(pipe.read_fd, timeout):
-                    os.read(pipe.read_fd, 1)
+                found = self.sleep(pipe, timeout)
+                if found is not None:
+                    self._pass_on(pipe)
+                    return found
                 if deadline is not None:
                     timeout = deadline - monotonic()
         except (LatchError, TimeoutError):
@@ -181,8 +183,17 @@ class Latch:
             # Whoever keeps the exception keeps this frame, and would keep the pipe open.
             del pipe, idle
 
+    @staticmethod
+    def sleep(pipe: _Pipe, timeout: float | None) -> Any:
+        """Sleep on `pipe` until it is written to, or `timeout` seconds.
+
+        May be replaced for a latch: by what returns the next value, or None if that is to be looked for.
+        """
+        if timeout is None or wait_readable(pipe.read_fd, timeout):
+            os.read(pipe.read_fd, 1)
+
     def _pass_on(self, pipe: _Pipe | None) -> None:
-        """Leave the sleepers on an exception, and let another one take what this one was woken for."""
+        """Leave the sleepers, and let another one take what this one was woken for."""
         with self._lock:
             if pipe in self._sleepers:
                 self._sleepers.remove(pipe)

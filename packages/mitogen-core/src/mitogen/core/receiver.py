@@ -88,8 +88,11 @@ class Receiver:
             self._holders = {}
         self._latch = Latch()
         self.handle = router.add_handler(self._on_receive, handle, persist, respondent)
-        if respondent is not None and router.table.parent_link is not None:
-            watch(router, respondent, self.handle)
+        if respondent is not None:
+            if router.table.parent_link is not None:
+                watch(router, respondent, self.handle)
+            if router.lead is not None:
+                self._latch.sleep = router.lead(respondent, self.handle)  # type: ignore[method-assign]
 
     def __repr__(self) -> str:
         return "Receiver(handle %d)" % self.handle
@@ -236,11 +239,12 @@ class Receiver:
                 self._latch.put(msg)
         except LatchError as e:
             raise ChannelError("%s", e if str(e) == FORKED else "this receiver was closed") from None
-        if msg.is_dead:
-            if throw_dead:
-                msg.unpickle()
-        elif self.maxsize and msg.reply_to:
-            self._pay(msg)
+        if msg.reply_to:
+            if msg.is_dead:
+                if throw_dead:
+                    msg.unpickle()
+            elif self.maxsize:
+                self._pay(msg)
         return msg
 
     def get_data(self, timeout: float | None = None) -> Any:

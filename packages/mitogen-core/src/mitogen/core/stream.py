@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     Buffer = Union[bytes, memoryview]
 
 #: Bytes asked of one read. More would only grow the buffer that every read allocates.
-READ_SIZE = 131072
+READ_SIZE = 1 << 19
 #: Buffers given to one writev; the portable minimum of IOV_MAX is 16.
 _MAX_BUFFERS = 16
 
@@ -139,6 +139,8 @@ class Stream(BasicStream):
         self.queued = 0
         #: Called once there is room in the queue, or the link is gone. Broker thread, but for appending.
         self.held_back: list[Callable[[], object]] = []
+        #: Who reads: one thread at a time, under 0. Not always the broker's, see `mitogen.core.leading`.
+        self.reader: dict[int, object] = {}
         self._decoder = FrameDecoder(router.max_message_size)
         self._lock = allocate_lock()
         self._queue: deque[Buffer] = deque()
@@ -149,7 +151,7 @@ class Stream(BasicStream):
 
     def on_receive(self, broker: Broker) -> None:
         side = self.receive_side
-        if side is None:
+        if side is None or self.reader.setdefault(0, broker) is not broker:
             return
         # About so many messages as this link brings: each costs time, however small it is, and those on
         # other links wait for their turn.
@@ -159,6 +161,8 @@ class Stream(BasicStream):
             self.receive_data(broker, data)
         elif data is not None:
             self.on_end(broker)
+        # Not after an exception, which ends the link.
+        self.reader.clear()
 
     def receive_data(self, broker: Broker, data: bytes) -> None:
         """Take `data`, the next bytes from the peer. Broker thread only."""

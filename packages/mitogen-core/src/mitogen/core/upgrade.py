@@ -11,6 +11,7 @@ thread, which can't wait for an import.
 from __future__ import annotations
 
 from _thread import allocate_lock
+from functools import partial
 
 from mitogen.core.forwarding import ForwardingTable
 
@@ -85,7 +86,11 @@ def find(router: Router, name: str) -> Any:
     if name == "hold_back":
         from mitogen.core.pressure import hold_back
 
-        return lambda *args: hold_back(router, *args)
+        return partial(hold_back, router)
+    if name in ("add_route", "register"):
+        from mitogen.core import links
+
+        return partial(getattr(links, name), router)
     if name == "stats":
         from mitogen.core.stats import stats
 

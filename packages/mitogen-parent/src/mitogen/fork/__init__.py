@@ -21,6 +21,7 @@ from mitogen.fork.copied import ON_START_FAILED, run_copy
 from mitogen.parent.connection import Connection
 from mitogen.parent.handshake import WAIT_READY
 from mitogen.parent.link import ChildStream as Stream
+from mitogen.parent.local import add_leading
 from mitogen.parent.options import Options
 
 TYPE_CHECKING = False
@@ -112,6 +113,7 @@ class ForkConnection(Connection):
         :raises StreamError: another thread runs, or the system refused.
         """
         config = self.child_config()
+        add_leading(config)
         if self.on_start:
             self.started_handle = self.router.add_handler(
                 lambda msg: self._started.put(None),

@@ -21,6 +21,12 @@ from mitogen.core.message import Message, make
 from mitogen.core.receiver import Receiver, Sender, receiver_of
 from mitogen.core.targets import forget_chain
 
+try:
+    # The C module alone: `pickle` itself adds `re` and other modules.
+    from _pickle import dumps as plain_dumps
+except ImportError:
+    from pickle import dumps as plain_dumps
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -35,6 +41,10 @@ if TYPE_CHECKING:
 _next_chain = count(1).__next__
 #: What stands for later arguments in a partial of Python 3.14.
 _GAP: Any = getattr(functools, "Placeholder", object())
+
+
+#: Types of arguments that need no look at what is in them. Their ids: a type may refuse to be hashed.
+_SCALARS = frozenset(map(id, [type(None), bool, int, float, str]))
 
 
 def unique_text(context: Context) -> str:
@@ -146,9 +156,13 @@ class CallChain:
             CallChain(self.context, timeout=self.timeout).call_no_reply(forget_chain, self.chain_id)
 
     def _body(self, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> serialization.Body:
-        fn, args, kwargs = unwrapped(fn, args, kwargs)
+        if type(fn) is partial:
+            fn, args, kwargs = unwrapped(fn, args, kwargs)
         module, class_name, name = function_path(fn, self.context)
         call = (self.chain_id, module, class_name, name, args, kwargs)
+        if not kwargs and _SCALARS.issuperset(map(id, map(type, args))):
+            # The most usual call, in a third of the time.
+            return plain_dumps(call, serialization.PROTOCOL)
         try:
             body = serialization.dumps(call, "call")
             note_senders((*args, *kwargs.values()), self.context)
@@ -208,7 +222,7 @@ class CallChain:
         deadline = deadline_of(self.timeout)
         receiver = self.call_async(fn, *args, **kwargs)
         try:
-            return receiver.get(left_until(deadline)).unpickle()  # type: ignore[no-any-return]
+            return receiver.get(deadline and left_until(deadline)).unpickle()  # type: ignore[no-any-return]
         except (CallError, ChannelError):
             raise
         except TimeoutError:

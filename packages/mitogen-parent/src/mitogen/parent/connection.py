@@ -18,7 +18,7 @@ from itertools import chain, starmap
 
 from mitogen.core import handles, serialization
 from mitogen.core.errors import StreamError
-from mitogen.core.latch import Latch
+from mitogen.core.latch import Latch, wait_readable
 from mitogen.core.message import make
 from mitogen.core.signals import listen
 from mitogen.parent import bootstrap, config, handshake
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _ENABLE_DEBUG: tuple[object, ...] = (None, "mitogen.core.debuglog", None, "enable_debug", (), {})
 #: Seconds that a closed connection waits for the exit status of its process, so as to name it.
 _STATUS_WAIT = 0.02
+#: Seconds before the next look whether another thread has read what a process left.
+_READER_WAIT = 0.001
 #: Seconds that a process may outlive its connection before SIGTERM, and after that before SIGKILL. A
 #: child that lost its parent ends itself within 2.5.
 _TERM_AFTER = 3.0
@@ -312,6 +314,11 @@ class Connection:
         # What it wrote last may still be unread; the end of that comes here again, by on_stream_end.
         for _ in range(1000):
             if self.stream.closed or self.stream.receive_side is None:
+                return
+            reader = self.stream.reader.get(0, self.broker)
+            if reader is not self.broker and wait_readable(self.stream.receive_side.fd, 0):
+                # Another thread is about to read it.
+                self.broker.call_later(_READER_WAIT, self._on_exit)
                 return
             before = self.stream.received
             self.stream.on_receive(self.broker)

@@ -25,6 +25,12 @@ def home_of(executable: str) -> str:
     return os.path.dirname(os.path.realpath(executable))
 
 
+def add_leading(config: dict[str, Any]) -> None:
+    """Let a child on this machine read its calls by the thread that runs them, if this process does."""
+    if "mitogen.core.leading" in sys.modules:
+        config["extras"].append("mitogen.core.leading")
+
+
 class LocalConnection(Connection):
     """Start a subprocess of this process.
 
@@ -60,4 +66,5 @@ class LocalConnection(Connection):
         config["close_fds"] = True
         if self._own:
             config["python"] = sys.executable
+            add_leading(config)
         return config

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import select
 from _thread import allocate_lock
 
 import mitogen.core
 from mitogen.core import logs
 from mitogen.core.forwarding import ForwardingTable
+from mitogen.core.leading import lead_to_answer
+from mitogen.core.links import add_route, register
 from mitogen.core.stats import stats
 from mitogen.parent.context import Context
 from mitogen.parent.starter import Starter
@@ -38,6 +41,7 @@ class Router(mitogen.core.Router, Starter, Transports):
     max_connecting = 64
     _connector: Connector | None = None
 
+    lead = lead_to_answer if hasattr(select, "epoll") else None
     context_class = Context
     table_class = ForwardingTable
     table: ForwardingTable
@@ -172,6 +176,9 @@ class Router(mitogen.core.Router, Starter, Transports):
     def _ask_policy(self, src_id: int, dst_id: int) -> bool:
         policy = self._policy
         return policy is None or bool(logs.attempt("the routing policy", policy, src_id, dst_id))
+
+    add_route = add_route
+    register = register
 
     def stats(self) -> dict[str, Any]:
         """Return what this router has done so far: see `mitogen.core.stats.stats`. Any thread."""
