@@ -92,7 +92,6 @@ LATE = {
     ("mitogen.core.router", "mitogen.core.upgrade"): "outside the bundle: few children have children",
     ("mitogen.core.upgrade", "mitogen.fork"): "comes over the wire, for those who fork",
     ("mitogen.core.upgrade", "mitogen.core.stats"): "needed by those only who ask for figures",
-    ("mitogen.core.upgrade", "mitogen.core.links"): "needed by those only who make links themselves",
     ("mitogen.core.upgrade", "mitogen.parent.context"): "comes over the wire, for those who call others",
     ("mitogen.core.upgrade", "mitogen.core.serving"): "comes over the wire, for those with children",
     ("mitogen.core.upgrade", "mitogen.parent.starter"): "comes over the wire, for those with children",

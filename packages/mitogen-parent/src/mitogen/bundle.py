@@ -42,7 +42,7 @@ ON_DEMAND = frozenset(
         "detach",
         "explain",
     ]
-    + ["forwarding", "imports", "keepalive", "leading", "links", "locallog", "loghandler"]
+    + ["forwarding", "imports", "keepalive", "leading", "locallog", "loghandler"]
     + [
         "metadata",
         "names",

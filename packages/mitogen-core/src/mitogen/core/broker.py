@@ -190,7 +190,7 @@ class Broker:
 
     def _loop_once(self) -> None:
         due = self.timers.next_due()
-        timeout = None if due is None else max(0.0, due - monotonic())
+        timeout = 1e6 if due is None else max(0.0, due - monotonic())
         self._sleeping = True
         if self._deferred:
             timeout = 0.0

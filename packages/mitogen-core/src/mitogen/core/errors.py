@@ -50,8 +50,6 @@ class ChannelError(Error):
     The text is the reason given by whoever noticed: it names the context and what happened to it.
     """
 
-    local_msg = "the channel was closed in this context"
-
 
 class TimeoutError(Error):
     """The time given for a wait passed. What was waited for may still arrive later."""

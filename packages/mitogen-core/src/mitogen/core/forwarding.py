@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 
+from mitogen.core.errors import Error
 from mitogen.core.handles import IS_DEAD
 from mitogen.core.routing import DELIVER, NO_ROUTE, SPOOFED, TOO_LARGE, Refusal, RoutingTable
 
@@ -113,8 +114,14 @@ class ForwardingTable(RoutingTable):
             branch = self._branches[link] = _Branch()
         return branch
 
-    def add(self, target_id: int, link: object) -> None:
-        """Let messages for `target_id` take `link`. Replaces what was known."""
+    def add(self, target_id: int, link: object, via_id: int | None = None) -> None:
+        """Let messages for `target_id` take `link`. Replaces what was known.
+
+        :param via_id: the context that `link` leads to, for the error.
+        :raises Error: `link` is None: there is no such link.
+        """
+        if link is None:
+            raise Error("no link leads to context %r", via_id)
         self.remove(target_id)
         self._branch(link).targets.add(target_id)
         self.links[target_id] = link

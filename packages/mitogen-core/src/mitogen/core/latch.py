@@ -184,7 +184,7 @@ class Latch:
             del pipe, idle
 
     @staticmethod
-    def sleep(pipe: _Pipe, timeout: float | None) -> Any:
+    def sleep(pipe: Any, timeout: float | None) -> Any:
         """Sleep on `pipe` until it is written to, or `timeout` seconds.
 
         May be replaced for a latch: by what returns the next value, or None if that is to be looked for.

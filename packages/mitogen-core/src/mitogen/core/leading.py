@@ -117,8 +117,9 @@ def lead(router: Router, link: Any, handle: int, pipe: _Pipe, timeout: float | N
     if not side:
         return sleep(pipe, timeout)
     known: dict[str, int] = link.__dict__
-    if known.get("left_alone"):
-        known["left_alone"] -= 1
+    left = known.get("left_alone", 0)
+    if left:
+        known["left_alone"] = left - 1
         return sleep(pipe, timeout)
     fd = side.fd
     broker = router.broker

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 #: must stay small.
 REASON_LIMIT = 1000
 
+_CLOSED = "the channel was closed"
+
 
 class Message:
     """A message, as sent or as received.
@@ -110,7 +112,7 @@ class Message:
         """
         obj: Any
         if self.is_dead:
-            obj = ChannelError("%s", self.data.decode("utf-8", "replace") or ChannelError.local_msg)
+            obj = ChannelError("%s", self.data.decode("utf-8", "replace") or _CLOSED)
         else:
             obj = serialization.loads(self.data, self.router)
         if throw and isinstance(obj, (CallError, ChannelError)):

@@ -51,15 +51,15 @@ class Poller:
         if self._writers.pop(fd, None):
             self._update(fd)
 
-    def poll(self, timeout: float | None) -> list[Callback]:
-        """Wait at most `timeout` seconds (None: for ever); return the callbacks that are due.
+    def poll(self, timeout: float) -> list[Callback]:
+        """Wait at most `timeout` seconds, or 11 days; return the callbacks that are due.
 
         A callback of this list may stop another one that is still in it: callbacks must cope with
         nothing being there.
         """
         due = []
         # Systems refuse a time of a month or more; waking early costs no more than asking again.
-        for fd, event in self._wait(timeout if timeout is None else min(timeout, 1e6)):
+        for fd, event in self._wait(min(timeout, 1e6)):
             # An error or hang-up wakes both sides: the next read or write says what it is.
             if event != OUT and fd in self._readers:
                 due.append(self._readers[fd])
@@ -89,6 +89,6 @@ class Poller:
             self._known.discard(fd)
             self._impl.unregister(fd)
 
-    def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
+    def _wait(self, timeout: float) -> list[tuple[int, int]]:
         """Return descriptors with a mask of `IN`, `OUT` and others."""
-        return self._impl.poll(-1 if timeout is None else timeout)  # type: ignore[no-any-return]
+        return self._impl.poll(timeout)  # type: ignore[no-any-return]

@@ -25,9 +25,9 @@ class PollPoller(Poller):
     def _make(self) -> Any:
         return _Poll()
 
-    def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
+    def _wait(self, timeout: float) -> list[tuple[int, int]]:
         # Milliseconds, rounded up: waking early would only mean polling again.
-        return self._impl.poll(None if timeout is None else int(timeout * 1000 + 0.999))  # type: ignore[no-any-return]
+        return self._impl.poll(int(timeout * 1000 + 0.999))  # type: ignore[no-any-return]
 
 
 class _Poll:
@@ -59,7 +59,7 @@ class KqueuePoller(Poller):
                 self._known ^= {(fd, kind)}
                 self._impl.control([sel.kevent(fd, kind, flags)], 0, 0)
 
-    def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
+    def _wait(self, timeout: float) -> list[tuple[int, int]]:
         read = select.KQ_FILTER_READ  # type: ignore[attr-defined,unused-ignore]
         events = self._impl.control(None, MAX_EVENTS, timeout)
         return [(e.ident, IN if e.filter == read else OUT) for e in events]
@@ -74,7 +74,7 @@ class SelectPoller(Poller):
     def _update(self, fd: int) -> None:
         pass
 
-    def _wait(self, timeout: float | None) -> list[tuple[int, int]]:
+    def _wait(self, timeout: float) -> list[tuple[int, int]]:
         readable, writable, _ = select.select(list(self._readers), list(self._writers), [], timeout)
         return [(fd, IN) for fd in readable] + [(fd, OUT) for fd in writable]
 

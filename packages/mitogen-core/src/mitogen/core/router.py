@@ -70,8 +70,6 @@ class Router:
     #: In a child, what it consists of.
     econtext: ExternalContext
     hold_back: Callable[[Stream, Message, Stream | None, float | None], None]
-    add_route: Callable[[int, int], None]
-    register: Callable[[Context, Stream], None]
     #: What makes the `sleep` of latches for answers: see `mitogen.core.leading`.
     lead: Any = None
     #: What `make_context` makes.
@@ -139,6 +137,21 @@ class Router:
         """
         link: Any = self.table.link_to(dst_id)
         return link if dst_id != self.context_id else None
+
+    def add_route(self, target_id: int, via_id: int) -> None:
+        """Forward messages for `target_id` on the link that leads to `via_id`. Broker thread only.
+
+        :raises Error: there is no link to `via_id`.
+        """
+        self.table.add(target_id, self.stream_by_id(via_id), via_id)
+
+    def register(self, context: Context, stream: Stream) -> None:
+        """Make `stream` the link to `context`, and start receiving from it. Any thread.
+
+        `context` fires `disconnect` when the link, or the route, is gone.
+        """
+        self.broker.defer(self.add_link, context, stream)
+        self.broker.start_receive(stream)
 
     def add_link(self, context: Context, stream: Stream) -> None:
         """Make `stream` the link to `context`, ready to send on. Broker thread only."""

@@ -48,7 +48,6 @@ class Side:
     """
 
     def __init__(self, stream: BasicStream, fd: int, keep_alive: bool = True) -> None:
-        self.stream = stream
         self.fd = fd
         self.keep_alive = keep_alive
         self.closed = False

@@ -87,10 +87,6 @@ def find(router: Router, name: str) -> Any:
         from mitogen.core.pressure import hold_back
 
         return partial(hold_back, router)
-    if name in ("add_route", "register"):
-        from mitogen.core import links
-
-        return partial(getattr(links, name), router)
     if name == "stats":
         from mitogen.core.stats import stats
 

@@ -9,7 +9,6 @@ import mitogen.core
 from mitogen.core import logs
 from mitogen.core.forwarding import ForwardingTable
 from mitogen.core.leading import lead_to_answer
-from mitogen.core.links import add_route, register
 from mitogen.core.stats import stats
 from mitogen.parent.context import Context
 from mitogen.parent.starter import Starter
@@ -176,9 +175,6 @@ class Router(mitogen.core.Router, Starter, Transports):
     def _ask_policy(self, src_id: int, dst_id: int) -> bool:
         policy = self._policy
         return policy is None or bool(logs.attempt("the routing policy", policy, src_id, dst_id))
-
-    add_route = add_route
-    register = register
 
     def stats(self) -> dict[str, Any]:
         """Return what this router has done so far: see `mitogen.core.stats.stats`. Any thread."""
