@@ -63,7 +63,7 @@ def measure() -> list[Row]:
 
 def _core() -> Iterator[Row]:
     yield Row("core: minified source, zlib 9", len(bundle.payload(False, {}, True)), CORE)
-    yield Row("      marshalled code, zlib 9", len(bundle.payload(True, {}, True)))
+    yield Row("      marshalled code, compressed", len(bundle.payload(True, {}, True)))
     yield Row("      marshalled code, as a local context gets it", len(bundle.payload(True, {}, False)))
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import pytest
 
 from mitogen.core import forwarding
+from mitogen.core.errors import Error
 from mitogen.core.forwarding import PROHIBITED, UNANSWERABLE, UNIDIRECTIONAL, ForwardingTable
 from mitogen.core.handles import IS_DEAD
 from mitogen.core.routing import DELIVER, NO_ROUTE, SPOOFED, TOO_LARGE
@@ -455,3 +456,9 @@ def test_who_has_the_policy_sends_down_again_what_it_allows() -> None:
     assert decide(table, 11, 10, link=LEFT) is LEFT
     assert decide(table, 10, 11, link=LEFT) is PROHIBITED
     assert decide(table, 999, 10, link=LEFT) is NO_ROUTE
+
+
+def test_a_route_without_a_link_is_refused(table: ForwardingTable) -> None:
+    with pytest.raises(Error, match="no link leads to context 8"):
+        table.add(9, None, 8)
+    assert table.link_to(9) is UP

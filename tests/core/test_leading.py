@@ -348,7 +348,7 @@ def test_a_latch_passes_a_wake_up_on_to_the_next_sleeper() -> None:
     latch: Any = Latch()
     go_on = threading.Event()
 
-    def find(pipe: Any, timeout: float | None) -> str:
+    def find(fd: int, timeout: float | None) -> str:
         go_on.wait(PATIENCE)
         return "found"
 

@@ -5,7 +5,6 @@ Real processes throughout. That nothing is left is looked at after every test, b
 
 from __future__ import annotations
 
-import marshal
 import os
 import signal
 import subprocess
@@ -908,7 +907,7 @@ def test_the_first_stage_waits_without_spinning(version: str, blocking: bool) ->
 def test_the_first_stage_copes_with_any_chunking(blocking: bool) -> None:
     content = (compile("os.write(1, t[1]); os._exit(5)", "test", "exec"), b"it runs" * 10)
     with FirstStage(sys.executable, blocking) as stage:
-        for byte in bundle.frame(content, marshal.version):
+        for byte in bundle.frame(content):
             os.write(stage.stdin, bytes([byte]))
         assert os.read(stage.stdout, 1000) == b"it runs" * 10
         assert stage.process.wait(AT_LAST) == 5

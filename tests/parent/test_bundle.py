@@ -63,10 +63,8 @@ def test_a_parent_that_was_sent_over_the_wire_has_no_file(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("compress", [False, True])
 def test_code_objects_are_those_of_the_import_system(compress: bool) -> None:
     payload = bundle.payload(True, {"a": 1}, compress)
-    parts = marshal.loads(payload[8:])
-    if compress:
-        parts = marshal.loads(zlib.decompress(parts[1]))
-    boot, modules, config = parts
+    _, packed, config = marshal.loads(payload[8:])
+    boot, modules = marshal.loads(zlib.decompress(packed) if compress else packed)
     assert isinstance(boot, types.CodeType)
     assert config == {"a": 1}
     assert set(modules) == set(bundle.names())

@@ -49,13 +49,14 @@ class Dispatcher:
     """Run the calls that arrive for a context.
 
     :param econtext: what functions that take it are given.
+    :ivar calls: the messages of those that wait to be run.
     :ivar failed_chains: the error of each chain that failed, by its id.
     """
 
     def __init__(self, router: Router, econtext: ExternalContext) -> None:
         self._router = router
         self._econtext = econtext
-        self._calls = Latch()
+        self.calls = Latch()
         self.failed_chains: dict[str, CallError] = {}
         #: Source and reply handle of the call that runs now.
         self._current: tuple[int, int] | None = None
@@ -74,7 +75,7 @@ class Dispatcher:
     def _on_call(self, msg: Message) -> None:
         if not msg.is_dead:
             try:
-                self._calls.put(msg)
+                self.calls.put(msg)
             except LatchError:
                 self._router._refuse(msg, "context %d is shutting down" % self._router.context_id)
 
@@ -96,14 +97,14 @@ class Dispatcher:
     def finish(self) -> None:
         """Let `run` return once the calls that are queued were run."""
         try:
-            self._calls.put(None)
+            self.calls.put(None)
         except LatchError:
             pass
 
     def stop(self) -> None:
         """Let `run` return as soon as it can: interrupt the running call, refuse those queued."""
         self._stopping = True
-        self._calls.close()
+        self.calls.close()
         if self._current is not None:
             self._interrupt()
 
@@ -124,11 +125,11 @@ class Dispatcher:
         """Run calls until `finish` or `stop`."""
         while True:
             try:
-                msg = self._calls.get()
+                msg = self.calls.get()
             except LatchError:
                 return
             if msg is None:
-                self._calls.close()
+                self.calls.close()
                 return
             self._run_call(msg)
             if self._router.broker.dead_reason:

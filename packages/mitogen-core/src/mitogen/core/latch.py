@@ -166,7 +166,7 @@ class Latch:
                     if pipe is None:
                         pipe = _take_pipe(idle)
                     self._sleepers.append(pipe)
-                found = self.sleep(pipe, timeout)
+                found = self.sleep(pipe.read_fd, timeout)
                 if found is not None:
                     self._pass_on(pipe)
                     return found
@@ -184,13 +184,13 @@ class Latch:
             del pipe, idle
 
     @staticmethod
-    def sleep(pipe: Any, timeout: float | None) -> Any:
-        """Sleep on `pipe` until it is written to, or `timeout` seconds.
+    def sleep(fd: int, timeout: float | None) -> Any:
+        """Sleep until there is a byte to read from `fd`, and read it; or `timeout` seconds.
 
         May be replaced for a latch: by what returns the next value, or None if that is to be looked for.
         """
-        if timeout is None or wait_readable(pipe.read_fd, timeout):
-            os.read(pipe.read_fd, 1)
+        if timeout is None or wait_readable(fd, timeout):
+            os.read(fd, 1)
 
     def _pass_on(self, pipe: _Pipe | None) -> None:
         """Leave the sleepers, and let another one take what this one was woken for."""

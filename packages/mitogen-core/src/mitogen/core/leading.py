@@ -39,7 +39,6 @@ if TYPE_CHECKING:
 
     from mitogen.core.broker import Broker
     from mitogen.core.context import Context
-    from mitogen.core.latch import _Pipe
     from mitogen.core.router import Router
     from mitogen.core.stream import Stream
 
@@ -103,7 +102,7 @@ class _Turn:
             self.end(broker.poller)
 
 
-def lead(router: Router, link: Any, handle: int, pipe: _Pipe, timeout: float | None) -> Any:
+def lead(router: Router, link: Any, handle: int, pipe_fd: int, timeout: float | None) -> Any:
     """Sleep as `Latch.sleep` does; but read `link` meanwhile, if nobody else does.
 
     Any thread but the broker's. Written in one piece, since each function on the way of a call costs it
@@ -115,12 +114,12 @@ def lead(router: Router, link: Any, handle: int, pipe: _Pipe, timeout: float | N
     """
     side = link and link.receive_side
     if not side:
-        return sleep(pipe, timeout)
+        return sleep(pipe_fd, timeout)
     known: dict[str, int] = link.__dict__
     left = known.get("left_alone", 0)
     if left:
         known["left_alone"] = left - 1
-        return sleep(pipe, timeout)
+        return sleep(pipe_fd, timeout)
     fd = side.fd
     broker = router.broker
     poller = broker.poller
@@ -145,8 +144,8 @@ def lead(router: Router, link: Any, handle: int, pipe: _Pipe, timeout: float | N
             if not is_mine:
                 del link.reader[0]
         if not is_mine:
-            return sleep(pipe, timeout)
-        fds = pipe.read_fd, fd
+            return sleep(pipe_fd, timeout)
+        fds = pipe_fd, fd
         poll = _polls.get(fds)
         if poll is None:
             poll = _polls[fds] = _poll_of(*fds)
@@ -220,8 +219,8 @@ def install(config: dict[str, Any]) -> None:
 
     def lead_and_run(dispatcher: Dispatcher) -> None:
         router = dispatcher._router
-        dispatcher._calls.sleep = lambda pipe, timeout: lead(  # type: ignore[method-assign]
-            router, router.table.parent_link, CALL_FUNCTION, pipe, timeout
+        dispatcher.calls.sleep = lambda fd, timeout: lead(  # type: ignore[method-assign]
+            router, router.table.parent_link, CALL_FUNCTION, fd, timeout
         )
         run(dispatcher)
 
@@ -231,4 +230,4 @@ def install(config: dict[str, Any]) -> None:
 def lead_to_answer(router: Router, respondent: Context, handle: int) -> Any:
     """Return how to sleep for an answer of `respondent` to a receiver's handle: `Router.lead`."""
     respondent_id = respondent.context_id
-    return lambda pipe, timeout: lead(router, router.table.link_to(respondent_id), handle, pipe, timeout)
+    return lambda fd, timeout: lead(router, router.table.link_to(respondent_id), handle, fd, timeout)

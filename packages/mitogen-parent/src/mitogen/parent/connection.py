@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 _ENABLE_DEBUG: tuple[object, ...] = (None, "mitogen.core.debuglog", None, "enable_debug", (), {})
 #: Seconds that a closed connection waits for the exit status of its process, so as to name it.
 _STATUS_WAIT = 0.02
+#: Bytes that the pipe from a child holds, and the one to it; an unprivileged user may have 1 MiB at most.
+#: By default they hold less than sockets do, and large payloads would be passed on in small pieces. But
+#: what a child floods its parent with waits in there, with the messages of others behind it.
+_SAYS, _IS_TOLD = 1 << 18, 1 << 20
 #: Seconds before the next look whether another thread has read what a process left.
 _READER_WAIT = 0.001
 #: Seconds that a process may outlive its connection before SIGTERM, and after that before SIGKILL. A
@@ -147,8 +151,8 @@ class Connection:
             # Whatever there is to close or end is noted by the call that makes it, before an exception of
             # a signal's handler, such as KeyboardInterrupt, may come.
             opened.extend(chain.from_iterable(starmap(os.pipe, [()] * 3)))
-            for fd in opened[1:4:2]:
-                enlarge(fd)
+            enlarge(opened[1], _SAYS)
+            enlarge(opened[3], _IS_TOLD)
             popen = self.launch(argv, executable, opened)
             # Those of the process.
             list(map(os.close, map(opened.pop, (5, 2, 1))))

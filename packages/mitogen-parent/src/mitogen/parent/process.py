@@ -37,9 +37,6 @@ _FIRST_LOOK, _LAST_LOOK = 0.01, 0.5
 #: Looks at a killed process before it is given up, when the broker ends.
 _LAST_WAITS = 50
 
-#: Bytes that a pipe is to hold: what the default limit of Linux lets anybody have. Only what is in it
-#: takes memory.
-_PIPE_SIZE = 1 << 20
 #: Not in the `fcntl` of the oldest versions.
 _F_SETPIPE_SZ = 1031
 
@@ -91,16 +88,12 @@ def spawn(
         pids.extend(starmap(partial(os.posix_spawnp, **options), what))
 
 
-def enlarge(fd: int) -> None:
-    """Let a pipe hold as much as an unprivileged user may have it hold, where the system can do that.
-
-    A link is two pipes rather than a pair of sockets: each message costs the system a third less. But by
-    default they hold less than sockets do, and large payloads would be passed on in small pieces.
-    """
+def enlarge(fd: int, size: int) -> None:
+    """Let a pipe hold `size` bytes, where the system can do that. Only what is in it takes memory."""
     try:
         import fcntl
 
-        fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", _F_SETPIPE_SZ), _PIPE_SIZE)
+        fcntl.fcntl(fd, getattr(fcntl, "F_SETPIPE_SZ", _F_SETPIPE_SZ), size)
     except (ImportError, OSError):
         pass  # Not Linux, or the user has many pipes: it works all the same.
 
