@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mitogen.minify.rename import Change
 
 _NAMES = (
-    *("_sleepers", "_current", "_cancelled", "_waker", "_calls", "_heap", "_deferred", "_sleeping"),
+    *("_sleepers", "_current", "_cancelled", "_waker", "_paying", "_heap", "_deferred", "_sleeping"),
     *("_ours", "_stopping", "_site", "_decoder", "_ending", "_header", "_length"),
     *("_next_handle", "_last_complaint", "_finishing", "_econtext", "_closed", "_contexts"),
 )
