@@ -195,10 +195,14 @@ def test_attributes_with_short_names_are_used_in_one_module_and_by_no_string() -
     }
     for name, short in PRIVATE.items():
         users = [path for path, source in sources.items() if re.search(r"\b%s\b" % name, source)]
-        assert len(users) == 1, (name, users)
-        assert users[0].parent.name == "core"
-        # Neither in a string nor within an f-string, nor where only the name counts.
-        assert not re.search(r"[\"']%s\b|\{self\.%s|global %s" % ((name,) * 3), sources[users[0]]), name
+        # A constant is its module's own, so another module may have one of that name.
+        if any(re.search(r"\.%s\b|import .*\b%s\b" % (name, name), sources[path]) for path in users):
+            assert len(users) == 1, (name, users)
+        assert users
+        for path in users:
+            assert path.parent.name == "core"
+            # Neither in a string nor within an f-string, nor where only the name counts.
+            assert not re.search(r"[\"']%s\b|\{self\.%s|global %s" % ((name,) * 3), sources[path]), name
         assert not any(re.search(r"\b%s\b" % short, source) for source in sources.values()), short
     assert len(set(PRIVATE.values())) == len(PRIVATE)
 
