@@ -742,7 +742,7 @@ def test_a_chain_keeps_its_id_while_it_is_reset(local: Context) -> None:
     chain = mitogen.parent.CallChain(local, pipelined=True)
 
     def reset() -> None:
-        for _ in range(300):
+        for _ in range(3000):
             chain.reset()
 
     resetting = threading.Thread(target=reset)

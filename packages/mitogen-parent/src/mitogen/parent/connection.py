@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: The first call of a context that is to write debug logs.
 _ENABLE_DEBUG: tuple[object, ...] = (None, "mitogen.core.debuglog", None, "enable_debug", (), {})
 #: Seconds that a closed connection waits for the exit status of its process, so as to name it.
-_STATUS_WAIT = 0.02
+_STATUS_WAIT = 0.25
 #: Bytes that the pipe from a child holds, and the one to it; an unprivileged user may have 1 MiB at most.
 #: By default they hold less than sockets do, and large payloads would be passed on in small pieces. But
 #: what a child floods its parent with waits in there, with the messages of others behind it.
