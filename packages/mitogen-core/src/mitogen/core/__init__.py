@@ -19,7 +19,7 @@ From the pure to the wired (each line imports only from those above it):
 What few children need is not in the bundle, but imported when it is needed: receiver, channel, credit,
 deadlines, watching, opening, names, targets, describe, explain, stdtypes, loghandler, debuglog, detach,
 profiling, pressure, keepalive, stats; upgrade and forwarding, for those with children; locallog, for
-masters. Where the platform needs them, pollers and oldpython come along with the bundle.
+masters. Where they are of use, pollers, oldpython and leading come along with the bundle.
 """
 
 from __future__ import annotations

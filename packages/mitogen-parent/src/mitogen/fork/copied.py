@@ -58,7 +58,7 @@ def run_copy(connection: ForkConnection, config: dict[str, Any], opened: list[in
 
     :param connection: what it was forked by.
     :param config: what it is to be, see `Connection.child_config`.
-    :param opened: descriptors, see `Connection.launch`.
+    :param opened: see `mitogen.parent.process.open_pipes`.
     """
     try:
         _be_copy(connection, config, opened)

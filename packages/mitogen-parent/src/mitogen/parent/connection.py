@@ -14,7 +14,6 @@ A transport derives from `Connection` and `Options`; see `local` in this package
 from __future__ import annotations
 
 import os
-from itertools import chain, starmap
 
 from mitogen.core import handles, serialization
 from mitogen.core.errors import StreamError
@@ -24,7 +23,7 @@ from mitogen.core.signals import listen
 from mitogen.parent import bootstrap, config, handshake
 from mitogen.parent.link import ChildStream, ErrorOutput
 from mitogen.parent.options import Options
-from mitogen.parent.process import SIGKILL, SIGTERM, Process, describe_status, enlarge, spawn
+from mitogen.parent.process import SIGKILL, SIGTERM, Process, describe_status, open_pipes, spawn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,10 +38,6 @@ if TYPE_CHECKING:
 _ENABLE_DEBUG: tuple[object, ...] = (None, "mitogen.core.debuglog", None, "enable_debug", (), {})
 #: Seconds that a closed connection waits for the exit status of its process, so as to name it.
 _STATUS_WAIT = 0.25
-#: Bytes that the pipe from a child holds, and the one to it; an unprivileged user may have 1 MiB at most.
-#: By default they hold less than sockets do, and large payloads would be passed on in small pieces. But
-#: what a child floods its parent with waits in there, with the messages of others behind it.
-_SAYS, _IS_TOLD = 1 << 18, 1 << 20
 #: Seconds before the next look whether another thread has read what a process left.
 _READER_WAIT = 0.001
 #: Seconds that a process may outlive its connection before SIGTERM, and after that before SIGKILL. A
@@ -134,8 +129,7 @@ class Connection:
         """Start the process, and note its id in `_pids`; return a `Popen` if `subprocess` was used.
 
         :param argv: what `command` returned, as is `executable`.
-        :param opened: descriptors of three pipes, to read and to write each: what the process says, what
-            it is told, and its stderr.
+        :param opened: what `open_pipes` opened.
         :raises OSError: the program can't be started.
         """
         return spawn(argv, executable, (opened[2], opened[1], opened[5]), self._pids)
@@ -148,11 +142,9 @@ class Connection:
         argv, executable = self.command()
         opened: list[int] = []
         try:
-            # Whatever there is to close or end is noted by the call that makes it, before an exception of
-            # a signal's handler, such as KeyboardInterrupt, may come.
-            opened.extend(chain.from_iterable(starmap(os.pipe, [()] * 3)))
-            enlarge(opened[1], _SAYS)
-            enlarge(opened[3], _IS_TOLD)
+            # Whatever there is to close or end is noted by what makes it, before an exception of a
+            # signal's handler, such as KeyboardInterrupt, may come.
+            open_pipes(opened)
             popen = self.launch(argv, executable, opened)
             # Those of the process.
             list(map(os.close, map(opened.pop, (5, 2, 1))))

@@ -18,7 +18,7 @@ import _signal  # type: ignore[import-not-found]
 import os
 import time
 from functools import partial
-from itertools import starmap
+from itertools import chain, starmap
 
 from mitogen.core.signals import fire
 from mitogen.core.stream import BasicStream, Side
@@ -37,6 +37,10 @@ _FIRST_LOOK, _LAST_LOOK = 0.01, 0.5
 #: Looks at a killed process before it is given up, when the broker ends.
 _LAST_WAITS = 50
 
+#: Bytes that the pipe from a child holds, and the one to it; an unprivileged user may have 1 MiB at most.
+#: By default they hold less than sockets do, and large payloads would be passed on in small pieces. But
+#: what a child floods its parent with waits in there, with the messages of others behind it.
+_SAYS, _IS_TOLD = 1 << 18, 1 << 20
 #: Not in the `fcntl` of the oldest versions.
 _F_SETPIPE_SZ = 1031
 
@@ -88,7 +92,19 @@ def spawn(
         pids.extend(starmap(partial(os.posix_spawnp, **options), what))
 
 
-def enlarge(fd: int, size: int) -> None:
+def open_pipes(opened: list[int]) -> None:
+    """Open what connects this process with one that it starts.
+
+    :param opened: gets the descriptors of three pipes, to read and to write each: what the process says,
+        what it is told, and its stderr; also if an exception of a signal's handler comes in between.
+    :raises OSError: there are no more descriptors.
+    """
+    opened.extend(chain.from_iterable(starmap(os.pipe, [()] * 3)))
+    _enlarge(opened[1], _SAYS)
+    _enlarge(opened[3], _IS_TOLD)
+
+
+def _enlarge(fd: int, size: int) -> None:
     """Let a pipe hold `size` bytes, where the system can do that. Only what is in it takes memory."""
     try:
         import fcntl
