@@ -41,9 +41,12 @@ ON_DEMAND = frozenset(
         "describe",
         "detach",
         "explain",
-    ]
-    + ["forwarding", "imports", "keepalive", "leading", "locallog", "loghandler"]
-    + [
+        "forwarding",
+        "imports",
+        "keepalive",
+        "leading",
+        "locallog",
+        "loghandler",
         "metadata",
         "names",
         "oldpython",
@@ -53,8 +56,14 @@ ON_DEMAND = frozenset(
         "pressure",
         "profiling",
         "receiver",
+        "serving",
+        "spawning",
+        "stats",
+        "stdtypes",
+        "targets",
+        "upgrade",
+        "watching",
     ]
-    + ["serving", "spawning", "stats", "stdtypes", "targets", "upgrade", "watching"]
 )
 
 #: Packages among the modules of the bundle.
