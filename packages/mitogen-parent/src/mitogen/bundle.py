@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 ON_DEMAND = frozenset(
     [
         "boot",
+        "callloop",
         "channel",
         "credit",
         "data",
@@ -56,6 +57,8 @@ ON_DEMAND = frozenset(
         "pressure",
         "profiling",
         "receiver",
+        "receiving",
+        "sending",
         "serving",
         "spawning",
         "stats",
@@ -165,12 +168,13 @@ def extras(version: tuple[int, ...], platform: str, config: dict[str, Any]) -> l
     :param platform: its `sys.platform`.
     :param config: what it is told; the names of `extras` are among them.
     """
+    installed = list(config.get("extras", ()))
     wanted = (
         ("oldpython", version < (3, 8)),
         ("pollers", not platform.startswith("linux")),
+        *((name, "mitogen.core.callloop" in installed) for name in ("leading", "receiving", "sending")),
     )
-    names = ["mitogen.core." + name for name, is_wanted in wanted if is_wanted]
-    return names + list(config.get("extras", ()))
+    return ["mitogen.core." + name for name, is_wanted in wanted if is_wanted] + installed
 
 
 def _load(name: str) -> tuple[Any, str]:

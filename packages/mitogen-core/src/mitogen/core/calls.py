@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from mitogen.core.child import ExternalContext
     from mitogen.core.message import Message
     from mitogen.core.router import Router
-    from mitogen.core.serialization import Body
 
 _INTERRUPTED = "cancelled, or shutting down"
 
@@ -164,7 +163,7 @@ class Dispatcher:
                 self._current = None
                 self._cancelled.discard(key)
             if msg.reply_to:
-                self._reply(msg, serialization.dumps(result, "result"))
+                self._reply(msg, result)
         except BaseException as e:
             self._current = None
             self._fail(msg, chain_id, e)
@@ -172,7 +171,7 @@ class Dispatcher:
     def _run_aside(self, msg: Message) -> None:
         """Run a call in this thread, which is its own: nothing can interrupt it."""
         try:
-            self._reply(msg, serialization.dumps(self._call(*msg.unpickle()), "result"))
+            self._reply(msg, self._call(*msg.unpickle()))
         except BaseException as e:
             self._fail(msg, None, e)
 
@@ -198,7 +197,8 @@ class Dispatcher:
             kwargs["router"] = self._router
         return func(*args, **kwargs)
 
-    def _reply(self, msg: Message, body: Body) -> None:
+    def _reply(self, msg: Message, result: Any) -> None:
+        body = serialization.dumps(result, "result")
         here = self._router.context_id
         self._router.route(make(msg.src_id, here, here, msg.reply_to, 0, body))
 
@@ -220,7 +220,7 @@ class Dispatcher:
             self.failed_chains[chain_id] = error
         try:
             if msg.reply_to:
-                self._reply(msg, serialization.dumps(error))
+                self._reply(msg, error)
             elif chain_id is None:
                 logs.log(logs.ERROR, "a call without a reply failed: %s", error)
         except ChannelError:
@@ -228,4 +228,4 @@ class Dispatcher:
         except Error:
             # Larger than a message may be. This is not, or nothing could be called here at all.
             error = CallError(cut(error.type_name, 500), cut(error.text, 500))
-            self._reply(msg, serialization.dumps(error))
+            self._reply(msg, error)

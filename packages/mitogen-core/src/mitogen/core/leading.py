@@ -5,13 +5,14 @@ between threads and four system calls for one message. A thread that is about to
 instead (`Stream.reader`), sleeps on it as well as on its own pipe, and reads once:
 
 * If that is just the message that it waits for, whole and nothing besides, it goes on with it.
-* Anything else (other messages, parts, the end) it hands to the broker thread along with the link, and
-  sleeps on as usual. The link is left alone for the next waits then, for more of them each time: where
-  many messages are under way, two threads that take turns would cost more than they save.
+* Answers to others, and calls, it puts into their queues, up to the first message that is anything else.
+* That, and all that comes behind it, it hands to the broker thread along with the link, and sleeps on as
+  usual. The link is left alone for the next waits then, for more of them each time: where two threads
+  take turns, that would cost more than it saves.
 
 So messages are handled in the order in which they came, handlers run on the broker thread alone, and the
-decoder never meets a second thread. The link is given back before a message is returned: what a call does
-can be interrupted, and whatever else comes is handled, by the broker thread as ever.
+decoder never meets two threads. The link is given back before a message is returned: what a call does can
+be interrupted, and whatever else comes is handled, by the broker thread as ever.
 
 There is epoll only: other systems do not let a thread change what another one waits for.
 
@@ -22,15 +23,27 @@ all that this saves.
 from __future__ import annotations
 
 import select
-from os import read
+from _thread import get_ident
+from collections import deque
+from itertools import starmap
+from os import read, write
 
-from mitogen.core.calls import Dispatcher
 from mitogen.core.errors import ChannelError
-from mitogen.core.framing import HEADER, HEADER_SIZE, MAGIC
-from mitogen.core.handles import CALL_FUNCTION, IS_DEAD
+from mitogen.core.framing import HEADER, HEADER_SIZE, LARGE_BODY, MAGIC
+from mitogen.core.handles import IS_DEAD
 from mitogen.core.latch import Latch
-from mitogen.core.message import make
-from mitogen.core.poller import IN
+from mitogen.core.message import Message, make
+from mitogen.core.receiving import (
+    LONG_REST,
+    MANY,
+    SHORT_REST,
+    latch_of,
+    receive,
+    rest,
+    watch,
+    watch_again,
+)
+from mitogen.core.router import has_parent_authority
 from mitogen.core.routing import DELIVER
 
 TYPE_CHECKING = False
@@ -38,7 +51,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mitogen.core.broker import Broker
-    from mitogen.core.context import Context
     from mitogen.core.router import Router
     from mitogen.core.stream import Stream
 
@@ -49,57 +61,192 @@ _MOST_READ = 65536
 
 sleep = Latch.sleep
 _unpack_from = HEADER.unpack_from
-#: What sleeps on a pipe and a link, by their descriptors. Only one thread at a time has the pipe.
-_polls: dict[tuple[int, int], Any] = {}
-
-
-def _poll_of(pipe_fd: int, fd: int) -> Any:
-    if len(_polls) > 999:
-        _polls.clear()
-    poll = select.poll()
-    poll.register(pipe_fd, select.POLLIN)
-    poll.register(fd, select.POLLIN)
-    return poll
+#: For what is to be called once, without arguments.
+_ONCE = ((),)
+_WAKE = b"\0"
 
 
 class _Turn:
-    """What a thread took over, and read: the value of `Stream.reader` meanwhile."""
+    """What a thread took over, and read: the value of `Stream.reader` meanwhile. One thread at a time.
 
-    __slots__ = ("data", "fd", "link")
+    :ivar left: the messages that were decoded and not delivered yet, None before anything is decoded;
+        and the bytes that come behind them. One value, so that it changes in one step.
+    :ivar told: a receiver that got a message and may not know yet, its handle, and whether it keeps that.
+    :ivar thread: whose turn it is.
+    :ivar poll: what sleeps on the thread's pipe and the link.
+    """
 
-    def __init__(self, link: Stream, fd: int) -> None:
+    __slots__ = ("left", "link", "poll", "thread", "told")
+
+    def __init__(self, link: Stream, pipe_fd: int, fd: int) -> None:
         self.link = link
-        self.fd = fd
-        self.data: list[bytes] = []
+        self.left: tuple[deque[Message] | None, list[bytes]] = (None, [])
+        self.told: tuple[Any, int, bool] | None = None
+        self.thread = 0
+        poll = select.poll()
+        poll.register(pipe_fd, select.POLLIN)
+        poll.register(fd, select.POLLIN)
+        self.poll = poll.poll
 
-    def end(self, poller: Any) -> None:
-        """Let the broker thread read again."""
+    def mute(self, poller: Any, fd: int) -> bool:
+        """Have the broker thread not wake for what comes, and return True; unless it reads no more."""
         link = self.link
         with link._lock:
             if not link.closed:
                 try:
-                    poller._impl.modify(self.fd, IN)
+                    poller._impl.modify(fd, 0)
+                    return True
                 except OSError:
-                    pass  # It is paused: whoever did that will let it be read again.
-        # Last: an exception of a signal's handler may come anywhere before, and it is handed over then.
-        link.reader.clear()
+                    pass  # Just paused.
+        return False
 
-    def hand_over(self, broker: Broker) -> None:
-        """Give the broker thread the link, and what was read; unless that was done. Any thread."""
-        if self.link.reader.get(0) is self:
-            try:
+    def end(self) -> None:
+        """Let others read again."""
+        link = self.link
+        # In this order: see `_stop_resting`.
+        link.reader.clear()
+        if not link.__dict__.get("rests"):
+            watch(link)
+
+    def hand_over(self) -> None:
+        """Give the broker thread the link, and what was read. Any thread, at any moment."""
+        link = self.link
+        broker = link.router.broker
+        try:
+            if link.reader.get(0) is self:
+                # Another one is made for the next time.
+                link.__dict__.pop("turns", None)
                 broker.defer(self._receive, broker)
-            except ChannelError:
-                pass  # It has ended, and the link with it.
+            else:
+                broker.defer(watch_again, link)
+        except ChannelError:
+            pass  # It has ended, and the link with it.
 
     def _receive(self, broker: Broker) -> None:
         link = self.link
         if link.reader.get(0) is self:
-            for data in self.data:
+            self.tell()
+            messages, parts = self.left
+            if messages is None:
+                link.received += sum(map(len, parts))
+                parts = [link._decoder._rest, *parts]
+            for msg in messages or ():
                 if not link.closed:
-                    link.received += len(data)
-                    broker._call(link, lambda broker, data=data: link.receive_data(broker, data))  # type: ignore[misc]
-            self.end(broker.poller)
+                    broker._call(link, lambda broker, msg=msg: link.router._async_route(msg, link))  # type: ignore[misc]
+            if not link.closed:
+                data = b"".join(parts)
+                link._decoder._rest = b""
+                # A link begins with what is no frame.
+                take = receive if link.messages_received else type(link).receive_data
+                broker._call(link, lambda broker: take(link, broker, data))
+            link.reader.clear()
+            watch_again(link)
+
+    def tell(self) -> None:
+        """Let a receiver know that it got a message. Twice does no harm."""
+        if self.told is not None:
+            owner, handle, persist = self.told
+            router = self.link.router
+            if not persist:
+                router._handlers.pop(handle, None)
+                owner._over = True
+            notify = getattr(owner, "notify", None)
+            if notify is not None:
+                router.broker.defer(notify, owner)
+            self.told = None
+
+    def deliver(self, router: Router, pipe_fd: int) -> bool:
+        """Put what was read into the queues that it is for, as far as that is all there is to do.
+
+        An exception of a signal's handler may come anywhere; then every message is either in its queue
+        or still here.
+
+        :param pipe_fd: what the caller itself would be woken by.
+        :returns: whether nothing is left for the broker thread.
+        """
+        link = self.link
+        data = self.left[1][0]
+        size = len(data)
+        decoder = link._decoder
+        data = decoder._rest + data
+        messages: deque[Message] = deque()
+        start, end = 0, len(data)
+        is_whole = True
+        while end - start >= HEADER_SIZE:
+            magic, dst, src, auth, handle, reply_to, length = _unpack_from(data, start)
+            body = start + HEADER_SIZE
+            if magic != MAGIC or length > decoder.max_message_size or body + length > end:
+                is_whole = magic == MAGIC and length < LARGE_BODY
+                break
+            start = body + length
+            messages.append(make(dst, src, auth, handle, reply_to, data[body:start]))
+        link.received += size
+        link.messages_received += len(messages)
+        behind = data[start:]
+        self.left = messages, [behind]
+        handlers = router._handlers
+        decide = router.table.decide
+        take = messages.popleft
+        while messages:
+            msg = messages[0]
+            handle = msg.handle
+            entry: Any = handlers.get(handle)
+            # Others' are for the broker thread, like the table of routes.
+            if entry is None or msg.reply_to == IS_DEAD or msg.dst_id != router.context_id:
+                return False
+            fn, persist, respondent, policy = entry
+            if respondent and msg.src_id != respondent.context_id:
+                return False
+            out = decide(
+                msg.dst_id,
+                msg.src_id,
+                msg.auth_id,
+                len(msg.body),
+                link,
+                router.unidirectional,
+                msg.reply_to,
+            )
+            msg.router = router
+            name = latch_of.get(getattr(fn, "__func__", None), "")
+            if out is not DELIVER or name == "":
+                return False
+            if policy and (policy is not has_parent_authority or not policy(msg)):
+                return False
+            if name is None:
+                fn(msg)
+                take()
+                handlers.pop(handle, None)
+                continue
+            owner = fn.__self__
+            latch = getattr(owner, name)
+            if name == "_latch":
+                msg.receiver = owner
+            with latch._lock:
+                if latch.closed:
+                    return False
+                sleepers = latch._sleepers
+                if sleepers:
+                    # Before there is something: one wake-up too many does no harm.
+                    if sleepers[0].read_fd != pipe_fd:
+                        write(sleepers[0].write_fd, _WAKE)
+                    del sleepers[0]
+                self.told = owner, handle, persist
+                # One step for the interpreter.
+                latch._queue.extend(starmap(take, _ONCE))
+            self.tell()
+        if is_whole:
+            decoder._rest = behind
+            self.left = None, []
+        return is_whole
+
+
+def _have_rest(link: Any, seconds: float) -> None:
+    """Have the broker thread let `link` rest. Any thread."""
+    broker = link.router.broker
+    try:
+        broker.defer(rest, link, broker, seconds)
+    except ChannelError:
+        pass  # It has ended.
 
 
 def lead(router: Router, link: Any, handle: int, pipe_fd: int, timeout: float | None) -> Any:
@@ -113,50 +260,52 @@ def lead(router: Router, link: Any, handle: int, pipe_fd: int, timeout: float | 
     :returns: the message, if it came like that; None after any other wake-up.
     """
     side = link and link.receive_side
-    if not side:
+    if not side or side is link.transmit_side:
+        # A socket is watched for writing as well.
         return sleep(pipe_fd, timeout)
-    known: dict[str, int] = link.__dict__
+    known: dict[str, Any] = link.__dict__
     left = known.get("left_alone", 0)
-    if left:
+    if left > 0:
         known["left_alone"] = left - 1
         return sleep(pipe_fd, timeout)
     fd = side.fd
-    broker = router.broker
-    poller = broker.poller
-    turn = _Turn(link, fd)
+    # What each thread takes the link over with, by its pipe.
+    turns = known.setdefault("turns", {})
+    turn = turns.get(pipe_fd)
+    if turn is None:
+        turn = turns[pipe_fd] = _Turn(link, pipe_fd, fd)
+    turn.left = None, []
+    turn.thread = get_ident()
+    data_read = turn.left[1]
+    reader = link.reader
+    handlers = router._handlers
     taken: list[Any] = []
     try:
-        is_mine = False
-        if link.reader.setdefault(0, turn) is turn:
-            decoder = link._decoder
-            # Else it is within a frame, paused, or a socket, which is watched for writing as well.
-            if (
-                not (decoder._rest or decoder._body or side is link.transmit_side)
-                and fd in poller._readers
-            ):
-                with link._lock:
-                    if not link.closed:
-                        try:
-                            poller._impl.modify(fd, 0)
-                            is_mine = True
-                        except OSError:
-                            pass  # Just paused.
-            if not is_mine:
-                del link.reader[0]
-        if not is_mine:
+        other = reader.setdefault(0, turn)
+        if other is not turn:
+            if getattr(other, "thread", 0) == turn.thread:
+                # A signal's handler, which this is a part of, interrupted it: it can't go on meanwhile.
+                other.hand_over()
             return sleep(pipe_fd, timeout)
-        fds = pipe_fd, fd
-        poll = _polls.get(fds)
-        if poll is None:
-            poll = _polls[fds] = _poll_of(*fds)
-        ready = poll.poll(None if timeout is None else int(min(timeout, 1e6) * 1000) + 1)
+        poller = router.broker.poller
+        # Else it is paused, or within a large frame.
+        if (
+            fd not in poller._readers
+            or link._decoder._body
+            or not (known.get("rests") or turn.mute(poller, fd))
+        ):
+            turn.end()
+            return sleep(pipe_fd, timeout)
+        ready = turn.poll(None if timeout is None else int(min(timeout, 1e6) * 1000) + 1)
         for ready_fd, _ in ready:
             if ready_fd != fd:
                 # What is in the queue goes first.
                 read(ready_fd, 1)
                 ready = None
+        if reader.get(0) is not turn:
+            return None  # It was handed over by a signal's handler.
         if not ready:
-            turn.end(poller)
+            turn.end()
             return None
         with link._lock:
             # Else the number may be another file's by now.
@@ -164,19 +313,20 @@ def lead(router: Router, link: Any, handle: int, pipe_fd: int, timeout: float | 
                 size = 1000 + 64 * link.received // (link.messages_received + 1)
                 try:
                     # One step for the interpreter, so that nothing that was read is lost.
-                    turn.data.extend(map(read, (fd,), (min(size, _MOST_READ),)))
-                    poller._impl.modify(fd, IN)
+                    data_read.extend(map(read, (fd,), (min(size, _MOST_READ),)))
                 except OSError:
-                    pass  # Nothing there; or broken, as the broker thread will find; or paused.
-        for data in turn.data:
-            if len(data) < HEADER_SIZE:
+                    pass  # Nothing there; or broken, as the broker thread will find.
+        for data in data_read:
+            if len(data) < HEADER_SIZE or link._decoder._rest:
                 break
             magic, dst, src, auth, to, reply_to, length = _unpack_from(data)
             if magic != MAGIC or to != handle or reply_to == IS_DEAD or len(data) != HEADER_SIZE + length:
                 break
-            entry = router._handlers.get(handle)
+            entry = handlers.get(handle)
             if (
                 entry is None
+                or dst != router.context_id
+                or getattr(entry[0], "__func__", None) not in latch_of
                 or (entry[2] and src != entry[2].context_id)
                 or router.table.decide(dst, src, auth, length, link, router.unidirectional, reply_to)
                 is not DELIVER
@@ -187,7 +337,7 @@ def lead(router: Router, link: Any, handle: int, pipe_fd: int, timeout: float | 
             if entry[3] and not entry[3](msg, link):
                 break
             if not entry[1]:
-                taken.extend(map(router._handlers.pop, (handle,), (None,)))
+                taken.extend(map(handlers.pop, (handle,), (None,)))
                 if taken[0] is not entry:
                     break
             if entry[2]:
@@ -198,36 +348,33 @@ def lead(router: Router, link: Any, handle: int, pipe_fd: int, timeout: float | 
             link.received += len(data)
             link.messages_received += 1
             known["misses"] = 0
-            # Watched again already.
-            link.reader.clear()
+            if known.get("rests"):
+                known["was_led"] = True
+                reader.clear()
+                if not known.get("rests"):
+                    watch(link)
+            else:
+                turn.end()
+                known["leads"] = leads = known.get("leads", 0) + 1
+                if leads > MANY:
+                    known["leads"] = 0
+                    _have_rest(link, LONG_REST)
             return msg
+        count = link.messages_received
+        is_usual = data_read and data_read[0] and count and not link._queue and not taken
+        if is_usual and turn.deliver(router, pipe_fd):
+            known["was_led"] = True
+            turn.end()
+            if link.messages_received - count > MANY and not known.get("rests"):
+                _have_rest(link, SHORT_REST)
+            return None
         known["misses"] = known["left_alone"] = min(2 * known.get("misses", 0) + 1, _MOST_LEFT_ALONE)
-        turn.hand_over(broker)
+        turn.hand_over()
         return None
     except BaseException:
         # Of a signal's handler, anywhere above: neither the link nor a message must be lost.
-        if taken and taken[0] and link.reader.get(0) is turn:
-            router._handlers[handle] = taken[0]
+        if taken and taken[0] and reader.get(0) is turn:
+            handlers[handle] = taken[0]
             taken[0][0].__self__._over = False
-        turn.hand_over(broker)
+        turn.hand_over()
         raise
-
-
-def install(config: dict[str, Any]) -> None:
-    """Have the main thread of this process, a child, read its calls itself."""
-    run: Any = Dispatcher.run
-
-    def lead_and_run(dispatcher: Dispatcher) -> None:
-        router = dispatcher._router
-        dispatcher.calls.sleep = lambda fd, timeout: lead(  # type: ignore[method-assign]
-            router, router.table.parent_link, CALL_FUNCTION, fd, timeout
-        )
-        run(dispatcher)
-
-    setattr(Dispatcher, "run", lead_and_run)  # noqa: B010
-
-
-def lead_to_answer(router: Router, respondent: Context, handle: int) -> Any:
-    """Return how to sleep for an answer of `respondent` to a receiver's handle: `Router.lead`."""
-    respondent_id = respondent.context_id
-    return lambda fd, timeout: lead(router, router.table.link_to(respondent_id), handle, fd, timeout)

@@ -111,7 +111,7 @@ class Message:
         :raises SerializationError: the data is damaged, or names a type that is not allowed.
         """
         obj: Any
-        if self.is_dead:
+        if self.reply_to == handles.IS_DEAD:
             obj = ChannelError("%s", self.data.decode("utf-8", "replace") or _CLOSED)
         else:
             obj = serialization.loads(self.data, self.router)

@@ -22,6 +22,7 @@ from mitogen.core.deadlines import deadline_of, left_until
 from mitogen.core.errors import FORKED, ChannelError, Error, LatchError
 from mitogen.core.latch import Latch
 from mitogen.core.message import Message, make
+from mitogen.core.sending import SCALARS, plain_dumps, send_at_once
 from mitogen.core.watching import watch
 
 TYPE_CHECKING = False
@@ -222,9 +223,11 @@ class Receiver:
         :raises Error: on the broker thread, if there is no message.
         :raises TimeoutError: the time passed, or `block` is False and there is no message.
         """
+        latch = self._latch
+        queue = latch._queue
         try:
             over = self._over  # Before the look whether something is there.
-            if self._latch.empty():
+            if (latch.closed or not queue) and latch.empty():
                 broker = self.router.broker
                 if broker.dead_reason:
                     raise ChannelError("%s", broker.dead_reason)
@@ -232,11 +235,16 @@ class Receiver:
                     raise ChannelError("%r had its one message; no more will come", self)
                 if block and get_ident() == broker._thread_id:
                     raise Error("a handler must not wait for a message: it would wait for its own thread")
-            msg: Message = self._latch.get(timeout, block)
+            latch.check_era()
+            try:
+                # What is there already costs less like this.
+                msg: Message = queue.popleft()
+            except IndexError:
+                msg = latch.get(timeout, block)
             if msg is self._last:
                 # For everyone else that waits, or will.
                 self._spent = True
-                self._latch.put(msg)
+                latch.put(msg)
         except LatchError as e:
             raise ChannelError("%s", e if str(e) == FORKED else "this receiver was closed") from None
         if msg.reply_to:
@@ -309,10 +317,16 @@ class Sender:
             sender does not learn that.
         :raises TimeoutError: the time passed; nothing was sent.
         """
-        router = self.context._router()
+        router = self.context.router or self.context._router()
         here = router.context_id
-        body = serialization.dumps(data)
-        msg = make(self.context.context_id, here, here, self.dst_handle, 0, body)
+        if type(data) in SCALARS:
+            body: serialization.Body = plain_dumps(data, serialization.PROTOCOL)
+        else:
+            body = serialization.dumps(data)
+        dst_id = self.context.context_id
+        if not self.credit and send_at_once(router, dst_id, self.dst_handle, 0, body):
+            return
+        msg = make(dst_id, here, here, self.dst_handle, 0, body)
         if not self.credit:
             router.route(msg, timeout)
             return

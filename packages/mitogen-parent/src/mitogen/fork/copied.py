@@ -31,7 +31,7 @@ import mitogen.core.loghandler  # noqa: F401 - so that no copy has to.
 from mitogen.core import logs
 from mitogen.core.boot import Finder
 from mitogen.core.broker import Broker, _after_fork_in_child
-from mitogen.core.calls import CallInterrupted
+from mitogen.core.calls import CallInterrupted, Dispatcher
 from mitogen.core.child import ExternalContext
 from mitogen.core.importer import Importer
 from mitogen.core.message import make
@@ -224,10 +224,11 @@ class ForkedContext(ExternalContext):
 
     def _set_up(self) -> None:
         config = self.config
-        # It writes profiles, and prefers the master's modules, like the context that it is a copy of; the
-        # master itself has preferred its own all the time.
-        is_profiled = Broker._run.__module__ == "mitogen.core.profiling"
-        extras = [name for name in config["extras"] if name.endswith("profiling") and not is_profiled]
+        # It reads its calls, writes profiles, and prefers the master's modules, like the context that it
+        # is a copy of; the master itself has no calls, and has preferred its own modules all the time.
+        done = {Broker._run.__module__, Dispatcher.run.__module__}
+        wanted = ("mitogen.core.callloop", "mitogen.core.profiling")
+        extras = [name for name in config["extras"] if name in wanted and not {name, wanted[1]} & done]
         self.config = dict(config, extras=extras)
         ExternalContext._set_up(self)
         self.config = config

@@ -19,13 +19,8 @@ from mitogen.core.deadlines import deadline_of, left_until
 from mitogen.core.errors import CallError, ChannelError, SerializationError, TimeoutError
 from mitogen.core.message import Message, make
 from mitogen.core.receiver import Receiver, Sender, receiver_of
+from mitogen.core.sending import SCALARS, plain_dumps
 from mitogen.core.targets import forget_chain
-
-try:
-    # The C module alone: `pickle` itself adds `re` and other modules.
-    from _pickle import dumps as plain_dumps
-except ImportError:
-    from pickle import dumps as plain_dumps
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,8 +38,8 @@ _next_chain = count(1).__next__
 _GAP: Any = getattr(functools, "Placeholder", object())
 
 
-#: Types of arguments that need no look at what is in them. Their ids: a type may refuse to be hashed.
-_SCALARS = frozenset(map(id, [type(None), bool, int, float, str]))
+#: Their ids: a type may refuse to be hashed.
+_SCALARS = frozenset(map(id, SCALARS))
 
 
 def unique_text(context: Context) -> str:
@@ -162,7 +157,7 @@ class CallChain:
         call = (self.chain_id, module, class_name, name, args, kwargs)
         if not kwargs and _SCALARS.issuperset(map(id, map(type, args))):
             # The most usual call, in a third of the time.
-            return plain_dumps(call, serialization.PROTOCOL)
+            return plain_dumps(call, serialization.PROTOCOL)  # type: ignore[no-any-return]
         try:
             body = serialization.dumps(call, "call")
             note_senders((*args, *kwargs.values()), self.context)
@@ -196,10 +191,18 @@ class CallChain:
         :raises TimeoutError: the link is full, and `timeout` passed; the call was not sent.
         :raises TypeError: `fn` can't be found by name in another context.
         """
+        return self._ask("ask_later", self._body(fn, args, kwargs))  # type: ignore[no-any-return]
+
+    def _ask(self, name: str, body: serialization.Body) -> Any:
+        """Send a call, and return what waits for its answer."""
         context = self.context
         router = context._router()
+        # Of masters: see `mitogen.parent.answers`.
+        ask = getattr(type(router), name, None)
+        answer = ask and ask(context, self._handle, body)
+        if answer:
+            return answer
         here = router.context_id
-        body = self._body(fn, args, kwargs)
         receiver = Receiver(router, None, False, context)
         try:
             router.route(
@@ -220,9 +223,9 @@ class CallChain:
         :raises TypeError: `fn` can't be found by name in another context.
         """
         deadline = deadline_of(self.timeout)
-        receiver = self.call_async(fn, *args, **kwargs)
+        receiver = self._ask("ask", self._body(fn, args, kwargs))
         try:
-            return receiver.get(deadline and left_until(deadline)).unpickle()  # type: ignore[no-any-return]
+            return receiver.get_data(deadline and left_until(deadline))  # type: ignore[no-any-return]
         except (CallError, ChannelError):
             raise
         except TimeoutError:

@@ -63,6 +63,10 @@ class ChildStream(Stream):
             transmit_fd,
         )
 
+    def on_receive(self, broker: Broker) -> None:
+        # Of masters: see `mitogen.core.receiving`.
+        (getattr(type(self.router), "on_receive", None) or Stream.on_receive)(self, broker)
+
     def receive_data(self, broker: Broker, data: bytes) -> None:
         if self.handshake.state != handshake.FRAMES:
             for event in self.handshake.receive_data(data):

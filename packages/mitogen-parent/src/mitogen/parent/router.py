@@ -6,10 +6,10 @@ import select
 from _thread import allocate_lock
 
 import mitogen.core
-from mitogen.core import logs
+from mitogen.core import logs, receiving
 from mitogen.core.forwarding import ForwardingTable
-from mitogen.core.leading import lead_to_answer
 from mitogen.core.stats import stats
+from mitogen.parent.answers import ask, ask_later, lead_to_answer
 from mitogen.parent.context import Context
 from mitogen.parent.starter import Starter
 
@@ -41,6 +41,11 @@ class Router(mitogen.core.Router, Starter, Transports):
     _connector: Connector | None = None
 
     lead = lead_to_answer if hasattr(select, "epoll") else None
+    #: What sends a call in the usual case: see `mitogen.parent.answers`.
+    ask = staticmethod(ask) if lead else None
+    ask_later = staticmethod(ask_later) if lead else None
+    #: What reads the links.
+    on_receive = staticmethod(receiving.on_receive) if lead else None
     context_class = Context
     table_class = ForwardingTable
     table: ForwardingTable
