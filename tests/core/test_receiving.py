@@ -390,6 +390,8 @@ def test_answers_go_to_their_receivers_in_one_pass_of_the_loop(loop: Wire) -> No
         assert msg.receiver is receiver
         assert msg.unpickle() == i
         assert receiver.handle not in loop.node.router._handlers
+        # The broker thread notes that this was all only once the message is there.
+        loop.node.settle()
         with pytest.raises(ChannelError, match="one message"):
             receiver.get(0.1)
     assert len(loop.by_loop) == 1
@@ -890,9 +892,15 @@ def settled(*wires: Wire) -> None:
         assert wire.node.broker.timers.next_due() is None
 
 
-def has_rest(wire: Wire, seconds: float) -> None:
-    wire.node.run(lambda: receiving.rest(wire.stream, wire.node.broker, seconds))
-    assert wire.stream.__dict__["rests"]
+def has_rest(wire: Wire, seconds: float, then: Callable[[], object] = bool) -> None:
+    """Let the link rest, and call `then` before that can be over."""
+
+    def begin() -> None:
+        receiving.rest(wire.stream, wire.node.broker, seconds)
+        assert wire.stream.__dict__["rests"]
+        then()
+
+    wire.node.run(begin)
 
 
 def test_a_link_that_brings_many_messages_rests_and_all_of_them_arrive(
@@ -954,9 +962,8 @@ def test_the_end_of_a_link_that_rests_is_noticed_at_once_behind_what_it_said(loo
 
 
 def test_a_link_that_ended_while_it_rested_is_not_watched_again(loop: Wire, other: Wire) -> None:
-    has_rest(loop, 0.001)
     fd = loop.stream.receive_side.fd
-    loop.hang_up()
+    has_rest(loop, 0.001, loop.hang_up)
     loop.gone.get(PATIENCE)
     # The number is another file's by now, which nobody asked to be told of.
     spare = os.open("/dev/null", os.O_RDONLY)
@@ -968,8 +975,7 @@ def test_a_link_that_ended_while_it_rested_is_not_watched_again(loop: Wire, othe
 
 def test_a_link_that_is_read_no_more_while_it_rests_stays_so(loop: Wire) -> None:
     receiver = loop.receiver(persist=True)
-    has_rest(loop, 0.001)
-    loop.node.broker.stop_receive(loop.stream)
+    has_rest(loop, 0.001, lambda: loop.node.broker.stop_receive(loop.stream))
     settled(loop)
     loop.say(frame(receiver.handle, text("held back")))
     loop.node.settle()
@@ -996,8 +1002,7 @@ def test_a_link_rests_once_at_a_time(loop: Wire) -> None:
 
 def test_a_link_that_somebody_led_rests_on(loop: Wire) -> None:
     receiver = loop.receiver(persist=True)
-    has_rest(loop, 0.001)
-    loop.stream.__dict__["was_led"] = True
+    has_rest(loop, 0.001, lambda: setattr(loop.stream, "was_led", True))
     loop.until(lambda: "was_led" not in loop.stream.__dict__)
     loop.say(frame(receiver.handle, text("it")))
     assert receiver.get(PATIENCE).unpickle() == "it"
@@ -1006,8 +1011,7 @@ def test_a_link_that_somebody_led_rests_on(loop: Wire) -> None:
 
 def test_a_link_that_is_led_as_its_rest_ends_is_left_to_who_leads(loop: Wire) -> None:
     receiver = loop.receiver(persist=True)
-    has_rest(loop, 0.001)
-    loop.stream.reader[0] = "somebody else"
+    has_rest(loop, 0.001, lambda: loop.stream.reader.setdefault(0, "somebody else"))
     settled(loop)
     loop.say(frame(receiver.handle, text("it")))
     loop.node.settle()

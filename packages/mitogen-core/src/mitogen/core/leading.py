@@ -71,7 +71,8 @@ class _Turn:
 
     :ivar left: the messages that were decoded and not delivered yet, None before anything is decoded;
         and the bytes that come behind them. One value, so that it changes in one step.
-    :ivar told: a receiver that got a message and may not know yet, its handle, and whether it keeps that.
+    :ivar told: a receiver that is about to get a message, or may not know yet that it has; its handle,
+        whether it keeps that, and the message.
     :ivar thread: whose turn it is.
     :ivar poll: what sleeps on the thread's pipe and the link.
     """
@@ -81,7 +82,7 @@ class _Turn:
     def __init__(self, link: Stream, pipe_fd: int, fd: int) -> None:
         self.link = link
         self.left: tuple[deque[Message] | None, list[bytes]] = (None, [])
-        self.told: tuple[Any, int, bool] | None = None
+        self.told: tuple[Any, int, bool, Message] | None = None
         self.thread = 0
         poll = select.poll()
         poll.register(pipe_fd, select.POLLIN)
@@ -125,8 +126,10 @@ class _Turn:
     def _receive(self, broker: Broker) -> None:
         link = self.link
         if link.reader.get(0) is self:
-            self.tell()
             messages, parts = self.left
+            if self.told and not (messages and messages[0] is self.told[3]):
+                self.tell()
+            self.told = None
             if messages is None:
                 link.received += sum(map(len, parts))
                 parts = [link._decoder._rest, *parts]
@@ -145,7 +148,7 @@ class _Turn:
     def tell(self) -> None:
         """Let a receiver know that it got a message. Twice does no harm."""
         if self.told is not None:
-            owner, handle, persist = self.told
+            owner, handle, persist, _ = self.told
             router = self.link.router
             if not persist:
                 router._handlers.pop(handle, None)
@@ -230,7 +233,7 @@ class _Turn:
                     if sleepers[0].read_fd != pipe_fd:
                         write(sleepers[0].write_fd, _WAKE)
                     del sleepers[0]
-                self.told = owner, handle, persist
+                self.told = owner, handle, persist, msg
                 # One step for the interpreter.
                 latch._queue.extend(starmap(take, _ONCE))
             self.tell()

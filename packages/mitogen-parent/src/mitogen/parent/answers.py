@@ -20,6 +20,11 @@ from mitogen.core.receiver import Receiver
 from mitogen.core.sending import send_at_once
 from mitogen.core.serialization import RAW, loads
 
+try:
+    from _pickle import loads as plain_loads
+except ImportError:
+    from pickle import loads as plain_loads
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -30,6 +35,10 @@ if TYPE_CHECKING:
     from mitogen.core.stream import Stream
 
 _WAKE = b"\0"
+#: How pickles of protocol 4 begin and end, and how long they are if all they hold is one number (of 1, 2
+#: or 4 bytes, or a float), None or a truth value, by the operation that makes that.
+_PICKLED, _STOP = b"\x80\x04", b"."
+_SIZES = {b"K": 5, b"M": 6, b"J": 8, b"G": 12, b"N": 4, b"\x88": 4, b"\x89": 4}
 _new = Receiver.__new__
 
 
@@ -91,6 +100,9 @@ class Answer:
         if type(body) is list:
             # Plain bytes, which were received apart from what says so; or an answer of this very context.
             return body[1] if body[0] == RAW else msg.unpickle()
+        if _SIZES.get(body[2:3]) == len(body) and body[:2] == _PICKLED and body[-1:] == _STOP:
+            # No other operation fits in, harmful or not.
+            return plain_loads(body)
         value = loads(body, router)
         if type(value) is CallError:
             raise value

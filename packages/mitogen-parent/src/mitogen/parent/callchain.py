@@ -191,7 +191,7 @@ class CallChain:
         :raises TimeoutError: the link is full, and `timeout` passed; the call was not sent.
         :raises TypeError: `fn` can't be found by name in another context.
         """
-        return self._ask("ask_later", self._body(fn, args, kwargs))  # type: ignore[no-any-return]
+        return self._ask("_ask_later", self._body(fn, args, kwargs))  # type: ignore[no-any-return]
 
     def _ask(self, name: str, body: serialization.Body) -> Any:
         """Send a call, and return what waits for its answer."""
@@ -223,7 +223,7 @@ class CallChain:
         :raises TypeError: `fn` can't be found by name in another context.
         """
         deadline = deadline_of(self.timeout)
-        receiver = self._ask("ask", self._body(fn, args, kwargs))
+        receiver = self._ask("_ask", self._body(fn, args, kwargs))
         try:
             return receiver.get_data(deadline and left_until(deadline))  # type: ignore[no-any-return]
         except (CallError, ChannelError):

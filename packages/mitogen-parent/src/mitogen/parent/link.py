@@ -65,7 +65,7 @@ class ChildStream(Stream):
 
     def on_receive(self, broker: Broker) -> None:
         # Of masters: see `mitogen.core.receiving`.
-        (getattr(type(self.router), "on_receive", None) or Stream.on_receive)(self, broker)
+        (getattr(type(self.router), "_on_receive", None) or Stream.on_receive)(self, broker)
 
     def receive_data(self, broker: Broker, data: bytes) -> None:
         if self.handshake.state != handshake.FRAMES:

@@ -42,10 +42,10 @@ class Router(mitogen.core.Router, Starter, Transports):
 
     lead = lead_to_answer if hasattr(select, "epoll") else None
     #: What sends a call in the usual case: see `mitogen.parent.answers`.
-    ask = staticmethod(ask) if lead else None
-    ask_later = staticmethod(ask_later) if lead else None
+    _ask = staticmethod(ask) if lead else None
+    _ask_later = staticmethod(ask_later) if lead else None
     #: What reads the links.
-    on_receive = staticmethod(receiving.on_receive) if lead else None
+    _on_receive = staticmethod(receiving.on_receive) if lead else None
     context_class = Context
     table_class = ForwardingTable
     table: ForwardingTable
