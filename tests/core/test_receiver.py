@@ -640,3 +640,24 @@ def test_a_context_id_that_is_none_is_a_damaged_message(context_id: Any) -> None
     data: Any = serialization.dumps(context)
     with pytest.raises(SerializationError):
         serialization.loads(data, None)
+
+
+def test_who_asks_again_before_the_broker_thread_notes_the_only_message_is_told(node: Node) -> None:
+    receiver: Any = Receiver(node.router, persist=False)
+    put, has_one = receiver._latch.put, threading.Event()
+
+    def put_slowly(msg: Message) -> None:
+        put(msg)
+        assert has_one.wait(PATIENCE)
+
+    def get_twice() -> None:
+        receiver.get(PATIENCE)
+        with pytest.raises(ChannelError, match="one message"):
+            receiver.get(PATIENCE)
+        has_one.set()
+
+    receiver._latch.put = put_slowly
+    result = in_thread(get_twice)
+    asleep(receiver._latch)
+    node.router.route(Message(dst_id=node.router.context_id, handle=receiver.handle, data=b""))
+    result()

@@ -489,6 +489,8 @@ class Interrupted(BaseException):
     """What the signal's handler raises."""
 
 
+# The moment may be that of a weak reference's callback, which can't raise.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_exception_at_any_moment_of_a_call_mixes_up_nothing(shared: Context) -> None:
     armed: list[bool] = []
 

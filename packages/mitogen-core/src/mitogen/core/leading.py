@@ -27,6 +27,7 @@ from _thread import get_ident
 from collections import deque
 from itertools import starmap
 from os import read, write
+from time import monotonic
 
 from mitogen.core.errors import ChannelError
 from mitogen.core.framing import HEADER, HEADER_SIZE, LARGE_BODY, MAGIC
@@ -361,7 +362,11 @@ def lead(router: Router, link: Any, handle: int, pipe_fd: int, timeout: float | 
                 known["leads"] = leads = known.get("leads", 0) + 1
                 if leads > MANY:
                     known["leads"] = 0
-                    _have_rest(link, LONG_REST)
+                    now = monotonic()
+                    # Not for a call now and then: that wakes the broker thread.
+                    if now - known.get("led_since", 0.0) < MANY * LONG_REST:
+                        _have_rest(link, LONG_REST)
+                    known["led_since"] = now
             return msg
         count = link.messages_received
         is_usual = data_read and data_read[0] and count and not link._queue and not taken

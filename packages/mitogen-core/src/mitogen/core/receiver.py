@@ -60,6 +60,8 @@ class Receiver:
     _spent = False
     #: What is in the queue by now is all that will ever come.
     _over = False
+    #: One message is all that will ever come.
+    _is_once = False
     maxsize: int | None = None
     #: How many messages were read that a sender was not told of, by its context and handle.
     _unpaid: dict[tuple[int, int], int]
@@ -87,6 +89,8 @@ class Receiver:
             self.context = respondent
         else:
             self._holders = {}
+        if not persist:
+            self._is_once = True
         self._latch = Latch()
         self.handle = router.add_handler(self._on_receive, handle, persist, respondent)
         if respondent is not None:
@@ -241,6 +245,9 @@ class Receiver:
                 msg: Message = queue.popleft()
             except IndexError:
                 msg = latch.get(timeout, block)
+            if self._is_once:
+                # The broker thread may not have come to note it.
+                self._over = True
             if msg is self._last:
                 # For everyone else that waits, or will.
                 self._spent = True

@@ -163,6 +163,7 @@ def ask_later(context: Context, handle: int, body: Any) -> Receiver | None:
     receiver.router = router
     receiver.context = context
     receiver.handle = reply_to
+    receiver._is_once = True
     receiver._latch = _AnswerLatch(router, context.context_id, reply_to)
     try:
         handlers[reply_to] = receiver._on_receive, False, context, None
