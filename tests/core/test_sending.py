@@ -20,6 +20,11 @@ HERE, CHILD, GRANDCHILD, NOBODY = 0, 7, 8, 99
 MUCH = 1 << 20
 
 
+def send_on_its_link(router: Any, dst_id: int, handle: int, reply_to: int, body: Any) -> bool:
+    """Send where the table of routes says."""
+    return send_at_once(router, router.table.link_to(dst_id), dst_id, handle, reply_to, body)
+
+
 @pytest.fixture
 def node() -> Iterator[Node]:
     yield from ended(Node(HERE))
@@ -48,7 +53,7 @@ def has_nothing(node: Node, peer: Peer) -> bool:
 @pytest.mark.parametrize("size", [0, 1, 100, JOIN_LIMIT - 1])
 def test_what_is_sent_is_what_the_router_would_send(node: Node, peer: Peer, size: int) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
-    assert send_at_once(node.router, CHILD, 1234, 5, body[:size]) is True
+    assert send_on_its_link(node.router, CHILD, 1234, 5, body[:size]) is True
     node.router.route(make(CHILD, HERE, HERE, 1234, 5, body[:size]))
     usual = make(CHILD, HERE, HERE, 1234, 5, body[:size])
     data = encode_header(usual) + body[:size]
@@ -58,7 +63,7 @@ def test_what_is_sent_is_what_the_router_would_send(node: Node, peer: Peer, size
 
 def test_a_message_takes_the_known_route(node: Node, peer: Peer) -> None:
     node.run(lambda: node.router.add_route(GRANDCHILD, CHILD))
-    assert send_at_once(node.router, GRANDCHILD, 1, 0, b"data")
+    assert send_on_its_link(node.router, GRANDCHILD, 1, 0, b"data")
     assert read_message(peer).dst_id == GRANDCHILD
 
 
@@ -67,7 +72,7 @@ def test_a_child_sends_all_else_to_its_parent(dst_id: int) -> None:
     node = Node(5, (1, 0))
     parent = Peer(node, 1)
     try:
-        assert send_at_once(node.router, dst_id, 1, 0, b"data")
+        assert send_on_its_link(node.router, dst_id, 1, 0, b"data")
         msg = read_message(parent)
         assert (msg.dst_id, msg.src_id, msg.auth_id, msg.data) == (dst_id, 5, 5, b"data")
     finally:
@@ -87,7 +92,7 @@ def test_a_child_sends_all_else_to_its_parent(dst_id: int) -> None:
     ids=["a large body", "a body in parts", "no bytes", "no route", "itself"],
 )
 def test_what_is_unusual_is_not_sent(node: Node, peer: Peer, dst_id: int, body: Any) -> None:
-    assert not send_at_once(node.router, dst_id, 1, 0, body)
+    assert not send_on_its_link(node.router, dst_id, 1, 0, body)
     assert has_nothing(node, peer)
 
 
@@ -95,9 +100,9 @@ def test_a_body_over_the_routers_limit_is_not_sent() -> None:
     node = Node(HERE, max_message_size=100)
     peer = Peer(node, CHILD)
     try:
-        assert not send_at_once(node.router, CHILD, 1, 0, b"x" * 101)
+        assert not send_on_its_link(node.router, CHILD, 1, 0, b"x" * 101)
         assert has_nothing(node, peer)
-        assert send_at_once(node.router, CHILD, 1, 0, b"x" * 100)
+        assert send_on_its_link(node.router, CHILD, 1, 0, b"x" * 100)
     finally:
         node.end()
         peer.sock.close()
@@ -107,33 +112,33 @@ def test_nothing_is_sent_on_a_link_that_is_gone(node: Node, peer: Peer) -> None:
     link = peer.stream
     peer.sock.close()
     peer.gone.get(PATIENCE)
-    assert not send_at_once(node.router, CHILD, 1, 0, b"x")
+    assert not send_on_its_link(node.router, CHILD, 1, 0, b"x")
     # As if it ended just then: the table knows it still.
     node.run(lambda: node.router.table.add(CHILD, link))
-    assert not send_at_once(node.router, CHILD, 1, 0, b"x")
+    assert not send_on_its_link(node.router, CHILD, 1, 0, b"x")
     assert has_nothing(node, peer)
 
 
 def test_nothing_is_sent_once_the_broker_has_ended(node: Node, peer: Peer) -> None:
     link = peer.stream
     node.end()
-    assert not send_at_once(node.router, CHILD, 1, 0, b"x")
+    assert not send_on_its_link(node.router, CHILD, 1, 0, b"x")
     node.router.table.add(CHILD, link)
     link.closed = False
-    assert not send_at_once(node.router, CHILD, 1, 0, b"x")
+    assert not send_on_its_link(node.router, CHILD, 1, 0, b"x")
     assert link.sent == 0
 
 
 def test_nothing_overtakes_what_is_queued(node: Node, peer: Peer) -> None:
     node.send(CHILD, 1, b"y" * MUCH)
     assert peer.stream.queued
-    assert not send_at_once(node.router, CHILD, 2, 0, b"x")
+    assert not send_on_its_link(node.router, CHILD, 2, 0, b"x")
     assert read_message(peer).size() == MUCH
     for _ in range(1000):
         node.settle()
         if not peer.stream.queued:
             break
-    assert send_at_once(node.router, CHILD, 3, 0, b"x")
+    assert send_on_its_link(node.router, CHILD, 3, 0, b"x")
     assert read_message(peer).handle == 3
 
 
@@ -142,9 +147,9 @@ def test_what_does_not_fit_is_sent_later(node: Node, peer: Peer) -> None:
     count = 0
     # The broker thread must not be faster than this.
     while not peer.stream.queued:
-        assert send_at_once(node.router, CHILD, count, 0, body)
+        assert send_on_its_link(node.router, CHILD, count, 0, body)
         count += 1
-    assert not send_at_once(node.router, CHILD, count, 0, body)
+    assert not send_on_its_link(node.router, CHILD, count, 0, body)
     assert peer.stream.messages_sent == count
     for handle in range(count):
         msg = read_message(peer)
@@ -152,7 +157,7 @@ def test_what_does_not_fit_is_sent_later(node: Node, peer: Peer) -> None:
 
 
 def test_the_broker_thread_sends_as_well(node: Node, peer: Peer) -> None:
-    assert node.run(lambda: send_at_once(node.router, CHILD, 1, 2, b"x"))
+    assert node.run(lambda: send_on_its_link(node.router, CHILD, 1, 2, b"x"))
     msg = read_message(peer)
     assert (msg.handle, msg.reply_to, msg.data) == (1, 2, b"x")
 
@@ -161,7 +166,7 @@ def test_frames_of_several_threads_stay_whole_and_each_threads_in_order(node: No
     def send(thread: int) -> None:
         for i in range(200):
             body = b"%d" % i + b" " * (i * 40)
-            if not send_at_once(node.router, CHILD, thread, i, body):
+            if not send_on_its_link(node.router, CHILD, thread, i, body):
                 node.router.route(make(CHILD, HERE, HERE, thread, i, body))
 
     threads = [in_thread(lambda i=i: send(i)) for i in range(4)]  # type: ignore[misc]

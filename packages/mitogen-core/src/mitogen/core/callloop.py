@@ -55,11 +55,13 @@ def run(dispatcher: Dispatcher) -> None:
 
 def _reply(dispatcher: Dispatcher, msg: Message, result: Any) -> None:
     """Do as `Dispatcher._reply`, in one piece where nothing is in the way."""
-    if not (
-        type(result) in SCALARS
-        and send_at_once(dispatcher._router, msg.src_id, msg.reply_to, 0, plain_dumps(result, PROTOCOL))
-    ):
-        _full_reply(dispatcher, msg, result)
+    router = dispatcher._router
+    dst_id = msg.src_id
+    if type(result) in SCALARS:
+        link = router.table.link_to(dst_id)
+        if send_at_once(router, link, dst_id, msg.reply_to, 0, plain_dumps(result, PROTOCOL)):
+            return
+    _full_reply(dispatcher, msg, result)
 
 
 _full_reply = Dispatcher._reply

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from _thread import allocate_lock, get_ident
 
+from mitogen.core import latch as latches
 from mitogen.core import serialization
 from mitogen.core.credit import Credit
 from mitogen.core.deadlines import deadline_of, left_until
@@ -239,7 +240,8 @@ class Receiver:
                     raise ChannelError("%r had its one message; no more will come", self)
                 if block and get_ident() == broker._thread_id:
                     raise Error("a handler must not wait for a message: it would wait for its own thread")
-            latch.check_era()
+            if latch._era is not latches._era:
+                latch.check_era()
             try:
                 # What is there already costs less like this.
                 msg: Message = queue.popleft()
@@ -331,8 +333,10 @@ class Sender:
         else:
             body = serialization.dumps(data)
         dst_id = self.context.context_id
-        if not self.credit and send_at_once(router, dst_id, self.dst_handle, 0, body):
-            return
+        if not self.credit:
+            link = router.table.link_to(dst_id)
+            if send_at_once(router, link, dst_id, self.dst_handle, 0, body):
+                return
         msg = make(dst_id, here, here, self.dst_handle, 0, body)
         if not self.credit:
             router.route(msg, timeout)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mitogen.core.broker import Broker
+    from mitogen.core.message import Message
 
 #: Seconds that a busy link rests. The second where there are calls one after the other, each of which is
 #: waited for.
@@ -45,6 +46,7 @@ MANY = 7
 latch_of: dict[Any, str | None] = {Dispatcher._on_call: "calls"}
 
 _unpack_from = HEADER.unpack_from
+_WAKE = b"\0"
 _readv: Any = getattr(os, "readv", None)
 
 
@@ -186,12 +188,22 @@ def receive(link: Any, broker: Broker, data: bytes) -> None:
         if entry is not None and reply_to != IS_DEAD:
             fn, persist, respondent, policy = entry
             msg.router = router
+            name = latch_of.get(getattr(fn, "__func__", None), "")
             if (
                 (respondent is None or src == respondent.context_id)
-                and getattr(fn, "__func__", None) in latch_of
+                and name != ""
                 and (policy is None or (policy is has_parent_authority and policy(msg)))
                 and (persist or handlers.pop(handle, None) is entry)
             ):
+                owner: Any = fn.__self__
+                if name == "_latch" and owner.notify is None and _put(owner, msg):
+                    if not persist:
+                        owner._over = True
+                    # Who set it just now may have found nothing yet.
+                    notify = getattr(owner, "notify", None)
+                    if notify is not None:
+                        logs.attempt(owner, notify, owner)
+                    continue
                 try:
                     fn(msg)
                 except Exception:
@@ -202,6 +214,21 @@ def receive(link: Any, broker: Broker, data: bytes) -> None:
         if link.closed:
             return
     decoder._rest = data[start:]
+
+
+def _put(receiver: Any, msg: Message) -> bool:
+    """Do as `Receiver._on_receive` where that is all; return False if the receiver was closed."""
+    latch = receiver._latch
+    msg.receiver = receiver
+    with latch._lock:
+        if latch.closed:
+            return False
+        latch._queue.append(msg)
+        if not latch._sleepers:
+            return True
+        sleeper = latch._sleepers.pop(0)
+    os.write(sleeper.write_fd, _WAKE)
+    return True
 
 
 def _begin_body(link: Any, header: tuple[int, ...], length: int, data: bytes) -> None:

@@ -28,13 +28,13 @@ plain_dumps: Any = dumps
 SCALARS = frozenset([type(None), bool, int, float, str])
 
 
-def send_at_once(router: Router, dst_id: int, handle: int, reply_to: int, body: Body) -> bool:
+def send_at_once(router: Router, link: Any, dst_id: int, handle: int, reply_to: int, body: Body) -> bool:
     """Send a message from this context, as `Router.route` would. Any thread; never blocks.
 
+    :param link: what the table of routes has for `dst_id`.
     :returns: False if there is anything unusual about it, and it was not sent: use `Router.route`.
     """
     size = len(body)
-    link: Any = router.table.link_to(dst_id)
     here = router.context_id
     return (
         size < JOIN_LIMIT

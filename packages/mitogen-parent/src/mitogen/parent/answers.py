@@ -124,7 +124,7 @@ def ask(context: Context, handle: int, body: Any) -> Answer | None:
         handlers[reply_to] = answer.put, False, context, None
         # Registered too late to be told by whoever ended it, or just in time.
         if not (router._closed or context.reason) and send_at_once(
-            router, context.context_id, handle, reply_to, body
+            router, link, context.context_id, handle, reply_to, body
         ):
             return answer
     except BaseException:
@@ -155,6 +155,7 @@ class _AnswerLatch(latch.Latch):
 def ask_later(context: Context, handle: int, body: Any) -> Receiver | None:
     """Do as `ask`, but return a receiver for the answer."""
     router: Any = context.router
+    link = router.table.links.get(context.context_id)
     reply_to = router._next_handle()
     handlers = router._handlers
     if reply_to in handlers:
@@ -169,7 +170,7 @@ def ask_later(context: Context, handle: int, body: Any) -> Receiver | None:
         handlers[reply_to] = receiver._on_receive, False, context, None
         # Registered too late to be told by whoever ended it, or just in time.
         if not (router._closed or context.reason) and send_at_once(
-            router, context.context_id, handle, reply_to, body
+            router, link, context.context_id, handle, reply_to, body
         ):
             return receiver
     except BaseException:

@@ -196,7 +196,7 @@ class CallChain:
     def _ask(self, name: str, body: serialization.Body) -> Any:
         """Send a call, and return what waits for its answer."""
         context = self.context
-        router = context._router()
+        router = context.router or context._router()
         # Of masters: see `mitogen.parent.answers`.
         ask = getattr(type(router), name, None)
         answer = ask and ask(context, self._handle, body)
