@@ -428,6 +428,8 @@ def interrupt_in(link: Link) -> Iterator[Callable[[float], None]]:
     latch.close_idle_pipes()
 
 
+# What the interpreter calls by itself may be interrupted as well, and can't tell anybody.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_exception_of_a_signal_at_any_moment_loses_neither_the_link_nor_a_message(
     link: Link, interrupt_in: Callable[[float], None]
 ) -> None:
@@ -450,6 +452,8 @@ def test_an_exception_of_a_signal_at_any_moment_loses_neither_the_link_nor_a_mes
     assert link.is_watched()
 
 
+# What the interpreter calls by itself may be interrupted as well, and can't tell anybody.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_an_exception_of_a_signal_loses_nothing_that_is_for_others(
     link: Link, interrupt_in: Callable[[float], None]
 ) -> None:

@@ -40,6 +40,15 @@ LIMIT = 2 << 20
 #: More than the system's buffer of a pipe holds.
 MUCH = 200_000
 
+
+@pytest.fixture(autouse=True, scope="module")
+def bodies_are_huge() -> Iterator[None]:
+    """Let any large body count as a huge one, so that small tests go that way."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(receiving, "_HUGE_BODY", LARGE_BODY)
+        yield
+
+
 WAYS: dict[str, Any] = {"core": Stream.on_receive, "loop": receiving.on_receive}
 
 
@@ -1081,3 +1090,18 @@ def test_the_end_of_the_broker_ends_a_link_that_rests(node: Node) -> None:
 def test_a_header_is_what_the_core_makes() -> None:
     msg = Message(dst_id=HERE, src_id=CHILD, auth_id=CHILD, handle=5, reply_to=6, data=b"abc")
     assert frame(5, b"abc", reply_to=6) == encode_header(msg) + b"abc"
+
+
+def test_a_body_that_is_large_but_not_huge_is_decoded_with_what_follows(
+    loop: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "_HUGE_BODY", 1 << 20)
+    receiver = loop.receiver(persist=True)
+    large = frame(receiver.handle, RAW + b"x" * 50_000)
+    loop.say(large[:20_000])
+    while loop.stream._decoder._body is None:
+        loop.node.settle()
+    assert "is_raw" not in loop.stream.__dict__
+    loop.say(large[20_000:] + frame(receiver.handle, text("behind")))
+    assert receiver.get(PATIENCE).unpickle() == b"x" * 50_000
+    assert receiver.get(PATIENCE).unpickle() == "behind"

@@ -45,6 +45,9 @@ MANY = 7
 #: any thread. None: those that are called, and may be called twice.
 latch_of: dict[Any, str | None] = {Dispatcher._on_call: "calls"}
 
+#: Bodies from this size on are read by way of a buffer of their own; smaller ones, with what follows.
+_HUGE_BODY = 1 << 20
+
 _unpack_from = HEADER.unpack_from
 _WAKE = b"\0"
 _readv: Any = getattr(os, "readv", None)
@@ -109,7 +112,8 @@ def on_receive(link: Any, broker: Broker) -> None:
     """Do as `Stream.on_receive`."""
     side = link.receive_side
     decoder = link._decoder
-    is_within = decoder._body is not None and _readv is not None
+    # Within a body that is received here, see `_begin_body`.
+    is_within = "is_raw" in link.__dict__
     # Sockets are those of others; and a link begins with what is no frame.
     if (
         side is None
@@ -161,10 +165,13 @@ def receive(link: Any, broker: Broker, data: bytes) -> None:
             link.receive_data(broker, data[start:])
             return
         if behind > end:
-            if length >= LARGE_BODY and first < end:
+            if length < LARGE_BODY or first == end:
+                break
+            if length < _HUGE_BODY or _readv is None:
+                link.receive_data(broker, data[start:])
+            else:
                 _begin_body(link, (dst, src, auth, handle, reply_to), length, data[first:])
-                return
-            break
+            return
         link.messages_received += 1
         out = decide(dst, src, auth, length, link, router.unidirectional, reply_to)
         start = behind
@@ -232,11 +239,8 @@ def _put(receiver: Any, msg: Message) -> bool:
 
 
 def _begin_body(link: Any, header: tuple[int, ...], length: int, data: bytes) -> None:
-    """Prepare for a large body that begins with `data`: from now on, the decoder is within it."""
+    """Prepare for a huge body that begins with `data`: from now on, the decoder is within it."""
     decoder = link._decoder
-    if _readv is None:
-        link.receive_data(link.router.broker, HEADER.pack(MAGIC, *header, length) + data)
-        return
     entry = link.router._handlers.get(header[3])
     # Plain bytes are what is behind the first. They need no copy if that is kept apart, for those who
     # know it: who waits for an answer.
@@ -253,7 +257,7 @@ def _begin_body(link: Any, header: tuple[int, ...], length: int, data: bytes) ->
 
 
 def _read_body(link: Any, fd: int) -> int | None:
-    """Read more of a large body; return what `os.readv` does, or None."""
+    """Read more of a huge body; return what `os.readv` does, or None."""
     decoder = link._decoder
     body = decoder._body
     missing = decoder._length - body.tell()
@@ -274,9 +278,10 @@ def _read_body(link: Any, fd: int) -> int | None:
     if count == missing:
         decoder._body = None
         del link.buffer
+        is_raw = link.__dict__.pop("is_raw")
         value = body.getvalue()
         link.messages_received += 1
-        parts = [RAW, value] if link.__dict__.pop("is_raw", False) else value
+        parts = [RAW, value] if is_raw else value
         dst, src, auth, handle, reply_to = decoder._header
         link.router._async_route(make(dst, src, auth, handle, reply_to, parts), link)
     return count

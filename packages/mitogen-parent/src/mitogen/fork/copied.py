@@ -27,7 +27,8 @@ import gc
 import os
 import sys
 
-import mitogen.core.loghandler  # noqa: F401 - so that no copy has to.
+import mitogen.core.callloop
+import mitogen.core.loghandler  # noqa: F401 - these two so that no copy has to.
 from mitogen.core import logs
 from mitogen.core.boot import Finder
 from mitogen.core.broker import Broker, _after_fork_in_child
