@@ -815,3 +815,21 @@ def test_the_plain_body_of_a_call_is_what_the_look_would_give(node: Node) -> Non
     )
     assert body == dumps(call)
     assert chain._handle == CALL_FUNCTION
+
+
+@pytest.mark.parametrize("asks", ["call", "call_async"])
+def test_a_ctrl_c_just_after_a_call_was_sent_interrupts_it(
+    context: Context, asks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link: Any = context._router().stream_by_id(context.context_id)
+    write = link.write
+
+    def write_and_be_interrupted(buffers: list[bytes]) -> bool:
+        monkeypatch.undo()
+        assert write(buffers)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(link, "write", write_and_be_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        getattr(context, asks)(time.sleep, 10 * PATIENCE)
+    assert CallChain(context, timeout=PATIENCE).call(abs, -1) == 1

@@ -14,8 +14,9 @@ from time import monotonic
 
 from mitogen.core import latch, receiving
 from mitogen.core.errors import CallError, TimeoutError
-from mitogen.core.handles import IS_DEAD
+from mitogen.core.handles import CANCEL_CALL, IS_DEAD
 from mitogen.core.leading import lead
+from mitogen.core.message import Message
 from mitogen.core.receiver import Receiver
 from mitogen.core.sending import send_at_once
 from mitogen.core.serialization import RAW, loads
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from mitogen.core.context import Context
-    from mitogen.core.message import Message
     from mitogen.core.router import Router
     from mitogen.core.stream import Stream
 
@@ -109,6 +109,11 @@ class Answer:
         return value
 
 
+def _cancel(context: Context, reply_to: int) -> None:
+    """Have a call not be run, or interrupted, that may have been sent just before a Ctrl-C."""
+    context.send(Message(handle=CANCEL_CALL, data=b"%d" % reply_to))
+
+
 def ask(context: Context, handle: int, body: Any) -> Answer | None:
     """Send a call, and return what waits for its answer; None where that takes more. Any thread."""
     router: Any = context.router
@@ -129,6 +134,7 @@ def ask(context: Context, handle: int, body: Any) -> Answer | None:
             return answer
     except BaseException:
         answer.close()
+        _cancel(context, reply_to)
         raise
     answer.close()
     return None
@@ -175,6 +181,7 @@ def ask_later(context: Context, handle: int, body: Any) -> Receiver | None:
             return receiver
     except BaseException:
         handlers.pop(reply_to, None)
+        _cancel(context, reply_to)
         raise
     handlers.pop(reply_to, None)
     return None

@@ -208,8 +208,12 @@ class CallChain:
             router.route(
                 make(context.context_id, here, here, self._handle, receiver.handle, body), self.timeout
             )
-        except BaseException:
+        except Exception:
             receiver.close()
+            raise
+        except BaseException:
+            # It may have been sent just before a Ctrl-C.
+            self.cancel(receiver)
             raise
         return receiver
 
