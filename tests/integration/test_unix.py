@@ -390,7 +390,8 @@ def test_forged_ids_are_refused(
 def test_a_client_is_no_neighbour(router: Router, local: Context, host: Listener) -> None:
     with RawClient(host.path) as raw:
         own = raw.hello()
-        before = dict(router.table.links)
+        # By the thread that welcomes it, and may not have noted its link yet.
+        before = router.broker.defer_sync(lambda: dict(router.table.links))
         raw.send(
             make(0, own, own, handles.ADD_ROUTE, 0, b"%d:mine" % (own + 1)),
             make(0, own, own, handles.DEL_ROUTE, 0, b"%d:gone" % local.context_id),
